@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all their own set-up. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help setup demo test lint unit bench interop clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: ## make .venv with everything the project needs
+	@scripts/setup
+
+demo: setup ## the main job: OpenADR through the smart metering system and back
+	@$(BIN)/smtunnel demo
+
+test: setup lint unit ## all checks and tests
+
+lint: setup ## style, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: setup ## the tests alone
+	@$(BIN)/pytest --ignore=tests/bench --ignore=tests/interop
+
+bench: setup ## speed, as ratios to a floor measured in the same run
+	@$(BIN)/pytest -q -s tests/bench
+
+interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1)
+	@CI=true $(BIN)/pytest tests/interop
+
+clean: ## remove all that was made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The DCC and what lies behind it: gateway services, checks, SM WAN, devices. Blind to payload."""

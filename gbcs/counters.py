@@ -47,7 +47,7 @@ class OriginatorCounter:
     Raises:
         BuildError: reserve or floor is out of range, or the store holds what is no counter.
 
-    Source: GBCS section 4.3.1 (Originator Counter)
+    Source: GBCS (Originator Counter)
     """
 
     __slots__ = ("_next", "_reserve", "_reserved", "_store")

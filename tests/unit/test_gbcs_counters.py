@@ -24,7 +24,7 @@ class MemoryStore:
 
 class BrokenStore(MemoryStore):
     def reserve(self, up_to: int) -> None:
-        raise OSError("disk full")
+        raise OSError(f"disk full at {up_to}")
 
 
 def test_first_number_of_a_new_store_is_one() -> None:

@@ -1,1 +1,103 @@
-"""The tunnel protocol: OpenADR messages in fragments. Standard library only, no I/O, no clock."""
+"""The tunnel protocol: OpenADR messages in fragments. Standard library only, no I/O, no clock.
+
+Sending: encode_message makes the payloads of a message's fragments, payload_to_labels spreads one
+over the labels of an ECS46a command. Receiving: a Reassembler takes payloads in any order and tells
+what happened in events. Whole messages without counters and time: MessageAssembly.
+"""
+
+from smtunnel.assembly import MessageAssembly
+from smtunnel.carriers import CARRIERS, ECS46A, ECS200, Carrier
+from smtunnel.delivery import (
+    FINAL_STATES,
+    TRANSITIONS,
+    DeliveryState,
+    MessageStatus,
+    advance,
+)
+from smtunnel.errors import (
+    Base64Error,
+    FragmentConflict,
+    LimitExceeded,
+    LocalError,
+    MessageTooLong,
+    NotAFragment,
+    RemoteError,
+    StateError,
+    TunnelError,
+    UnknownDictionary,
+    UnsupportedCompression,
+    ZlibError,
+)
+from smtunnel.events import (
+    AbortReason,
+    Event,
+    FragmentAccepted,
+    FragmentIgnored,
+    IgnoreReason,
+    MessageAborted,
+    MessageExpired,
+    MessageReassembled,
+    MessageRejected,
+)
+from smtunnel.fragments import (
+    CompressionChoice,
+    EncodedMessage,
+    Fragment,
+    Payload,
+    encode_message,
+    next_message_id,
+    parse_untrusted_fragment,
+)
+from smtunnel.header import Compression, FragmentHeader, Originator, parse_untrusted_header
+from smtunnel.labels import labels_to_payload, payload_to_labels
+from smtunnel.limits import Limits
+from smtunnel.reassembler import Reassembler
+
+__all__ = [
+    "CARRIERS",
+    "ECS46A",
+    "ECS200",
+    "FINAL_STATES",
+    "TRANSITIONS",
+    "AbortReason",
+    "Base64Error",
+    "Carrier",
+    "Compression",
+    "CompressionChoice",
+    "DeliveryState",
+    "EncodedMessage",
+    "Event",
+    "Fragment",
+    "FragmentAccepted",
+    "FragmentConflict",
+    "FragmentHeader",
+    "FragmentIgnored",
+    "IgnoreReason",
+    "LimitExceeded",
+    "Limits",
+    "LocalError",
+    "MessageAborted",
+    "MessageAssembly",
+    "MessageExpired",
+    "MessageReassembled",
+    "MessageRejected",
+    "MessageStatus",
+    "MessageTooLong",
+    "NotAFragment",
+    "Originator",
+    "Payload",
+    "Reassembler",
+    "RemoteError",
+    "StateError",
+    "TunnelError",
+    "UnknownDictionary",
+    "UnsupportedCompression",
+    "ZlibError",
+    "advance",
+    "encode_message",
+    "labels_to_payload",
+    "next_message_id",
+    "parse_untrusted_fragment",
+    "parse_untrusted_header",
+    "payload_to_labels",
+]

@@ -1,0 +1,258 @@
+"""One message to the payloads of its fragments, and one payload back to header and body."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS, Carrier
+from smtunnel.codec import MAX_WINDOW_BITS, deflate, encode_base64
+from smtunnel.errors import LocalError, MessageTooLong, NotAFragment
+from smtunnel.header import (
+    LAST_FLAG,
+    MAX_FRAGMENTS,
+    MAX_MESSAGE_ID,
+    Compression,
+    FragmentHeader,
+    Originator,
+    header_octets_of_text,
+    header_of_value,
+)
+from smtunnel.limits import DEFAULT_MESSAGE_OCTETS
+
+Payload: TypeAlias = str | bytes
+"""What one carrier message carries: str on a printable carrier, bytes on an octet carrier."""
+
+CompressionChoice: TypeAlias = Literal["auto", "zlib", "none"]
+
+_BASE64_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+
+
+class Fragment(NamedTuple):
+    """One fragment as read from a carrier.
+
+    Attributes:
+        header: the 24 bits.
+        body: a piece of the message: ASCII of base64 text on a printable carrier, else octets.
+    """
+
+    header: FragmentHeader
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMessage:
+    """A message ready for its carrier.
+
+    Attributes:
+        payloads: for a printable carrier, one text per fragment in the order of their indices.
+        octet_payloads: the same for an octet carrier; one of the two is always empty.
+        compression: what the headers say: NONE or ZLIB.
+        tunnel_message_id: the id in every header.
+        message_octets: size of the message.
+        compressed_octets: size after compression; equal to message_octets without.
+    """
+
+    payloads: tuple[str, ...]
+    octet_payloads: tuple[bytes, ...]
+    compression: Compression
+    tunnel_message_id: int
+    message_octets: int
+    compressed_octets: int
+
+    @property
+    def fragments(self) -> int:
+        """How many fragments the message has, 1 to 2048."""
+        return len(self.payloads) + len(self.octet_payloads)
+
+
+def encode_message(
+    message: bytes,
+    *,
+    carrier: Carrier,
+    originator: Originator,
+    tunnel_message_id: int,
+    compression: CompressionChoice = "auto",
+    window_bits: int = MAX_WINDOW_BITS,
+    level: int = 9,
+    max_message_octets: int = DEFAULT_MESSAGE_OCTETS,
+) -> EncodedMessage:
+    """Compress, encode and cut one message into fragments.
+
+    Args:
+        message: any octets, also none.
+        carrier: what will carry the fragments.
+        originator: which end we are.
+        tunnel_message_id: 0 to 255, of no other message that is still on its way.
+        compression: "zlib"; "none": as it is when it fits one fragment, else zlib framing without
+            compression, because only zlib's check covers a message of several fragments;
+            "auto": uncompressed if it fits one fragment and zlib does not shrink it, else zlib.
+        window_bits: base-two logarithm of the zlib window the receiver needs, 9 to 15.
+        level: zlib's effort, 0 to 9.
+        max_message_octets: the largest message that the peer takes, in octets.
+
+    Raises:
+        MessageTooLong: longer than max_message_octets, or more than 2048 fragments.
+        LocalError: another argument is out of range.
+    """
+    if len(message) > max_message_octets:
+        raise MessageTooLong(
+            f"the message has {len(message)} octets, but at most {max_message_octets} are taken: "
+            "send less at once, or raise the limit at both ends"
+        )
+    applied, octets = _compress(message, carrier, compression, window_bits, level)
+    header = FragmentHeader(originator, applied, carrier.printable, False, 0, tunnel_message_id)
+    payloads: tuple[str, ...] = ()
+    octet_payloads: tuple[bytes, ...] = ()
+    if carrier.printable:
+        payloads = _cut_text(encode_base64(octets).decode("ascii"), carrier, header)
+    else:
+        octet_payloads = _cut_octets(octets, carrier, header)
+    return EncodedMessage(
+        payloads=payloads,
+        octet_payloads=octet_payloads,
+        compression=applied,
+        tunnel_message_id=tunnel_message_id,
+        message_octets=len(message),
+        compressed_octets=len(octets),
+    )
+
+
+def _compress(
+    message: bytes, carrier: Carrier, compression: str, window_bits: int, level: int
+) -> tuple[Compression, bytes]:
+    if compression not in ("auto", "zlib", "none"):
+        raise LocalError(f"compression {compression!r} is not one of auto, zlib, none")
+    room = carrier.body_capacity // 4 * 3 if carrier.printable else carrier.body_capacity
+    fits_one = len(message) <= room
+    if compression == "none":
+        if fits_one:
+            return Compression.NONE, message
+        return Compression.ZLIB, deflate(message, window_bits=window_bits, level=0)
+    stream = deflate(message, window_bits=window_bits, level=level)
+    if compression == "auto" and fits_one and len(stream) >= len(message):
+        return Compression.NONE, message
+    return Compression.ZLIB, stream
+
+
+def _headers(body_size: int, carrier: Carrier, first: FragmentHeader) -> list[bytes]:
+    # An empty message still has one fragment: its header.
+    count = max(1, -(-body_size // carrier.body_capacity))
+    if count > MAX_FRAGMENTS:
+        raise MessageTooLong(
+            f"the message needs {count} fragments on {carrier.name}, but the index counts only "
+            f"{MAX_FRAGMENTS}: send less at once, or use a larger carrier"
+        )
+    # Checks the ranges once; after this only the index and the last flag change.
+    value = int.from_bytes(first.to_bytes(), "big")
+    values = [value | index << 8 for index in range(count)]
+    values[-1] |= LAST_FLAG
+    return [number.to_bytes(HEADER_OCTETS, "big") for number in values]
+
+
+def _cut_text(text: str, carrier: Carrier, first: FragmentHeader) -> tuple[str, ...]:
+    headers = _headers(len(text), carrier, first)
+    # Encoded all at once: three octets each, so their texts stand side by side.
+    header_text = encode_base64(b"".join(headers)).decode("ascii")
+    size = carrier.body_capacity
+    width = HEADER_CHARS
+    return tuple(
+        [
+            header_text[i * width : (i + 1) * width] + text[i * size : (i + 1) * size]
+            for i in range(len(headers))
+        ]
+    )
+
+
+def _cut_octets(octets: bytes, carrier: Carrier, first: FragmentHeader) -> tuple[bytes, ...]:
+    headers = _headers(len(octets), carrier, first)
+    size = carrier.body_capacity
+    return tuple([header + octets[i * size : (i + 1) * size] for i, header in enumerate(headers)])
+
+
+def parse_untrusted_fragment(payload: Payload, carrier: Carrier) -> Fragment:
+    """Read one payload as far as it can be judged alone.
+
+    Args:
+        payload: str on a printable carrier, bytes on an octet carrier.
+        carrier: what carried it.
+
+    Raises:
+        NotAFragment: longer than the carrier, no header, a character that base64 does not have,
+            or a header that no sender writes: the wrong encoding for the carrier, an uncompressed
+            message in several fragments, an empty body in a message that cannot be empty.
+    """
+    if len(payload) > carrier.capacity:
+        raise NotAFragment(
+            f"{len(payload)} {carrier.unit} are more than the {carrier.capacity} that "
+            f"{carrier.name} carries"
+        )
+    if carrier.printable:
+        if not isinstance(payload, str):
+            raise LocalError(f"{carrier.name} is printable: its payloads are str, not bytes")
+        text = payload.encode("ascii", "replace")
+        octets = header_octets_of_text(text[:HEADER_CHARS])
+        body = text[HEADER_CHARS:]
+        if body.translate(None, _BASE64_CHARACTERS):
+            raise NotAFragment(_describe_foreign_character(payload))
+    else:
+        if not isinstance(payload, bytes):
+            raise LocalError(f"{carrier.name} takes any octets: its payloads are bytes, not str")
+        octets = payload[:HEADER_OCTETS]
+        body = payload[HEADER_OCTETS:]
+        if len(octets) != HEADER_OCTETS:
+            raise NotAFragment(f"{len(payload)} octets are too few for a header")
+    fragment = Fragment(header_of_value(int.from_bytes(octets, "big")), body)
+    _check_header(fragment, carrier)
+    return fragment
+
+
+def _check_header(fragment: Fragment, carrier: Carrier) -> None:
+    header = fragment.header
+    if header.base64 != carrier.printable:
+        says = "base64" if header.base64 else "no encoding"
+        raise NotAFragment(
+            f"the header says {says}, but {carrier.name} carries "
+            f"{'base64' if carrier.printable else 'raw octets'} only"
+        )
+    if header.compression is Compression.NONE and (header.index or not header.last):
+        raise NotAFragment(
+            f"the header says index {header.index}, {'last' if header.last else 'not last'}, and "
+            "no compression, but an uncompressed message is exactly one fragment"
+        )
+    if not fragment.body and header.compression is not Compression.NONE:
+        raise NotAFragment("the fragment has no body: only an empty uncompressed message has none")
+
+
+def _describe_foreign_character(payload: str) -> str:
+    for position, character in enumerate(payload):
+        if not character.isascii() or character.encode() not in _BASE64_CHARACTERS:
+            return (
+                f"character {position + 1} is {character!r}, which is not of the base64 alphabet "
+                "(A-Z a-z 0-9 + /)"
+            )
+    return "not of the base64 alphabet"
+
+
+def next_message_id(previous: int | None, live: Collection[int]) -> int:
+    """Choose the tunnel message id for a new message to one peer.
+
+    Args:
+        previous: the id chosen last, or None at the very first.
+        live: the ids of messages that are still on their way.
+
+    Returns:
+        The next id after previous, wrapping after 255, that is not live.
+
+    Raises:
+        LocalError: all 256 ids are live.
+    """
+    start = 0 if previous is None else previous + 1
+    for step in range(MAX_MESSAGE_ID + 1):
+        candidate = (start + step) % (MAX_MESSAGE_ID + 1)
+        if candidate not in live:
+            return candidate
+    raise LocalError(
+        "all 256 tunnel message ids of this peer are in use: wait until a message has ended"
+    )

@@ -1,0 +1,70 @@
+"""What an end is willing to hold, with the defaults and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from smtunnel.errors import LocalError
+
+DEFAULT_MESSAGE_OCTETS: Final = 65_536
+"""The largest message by default: the largest OpenADR report seen in tests has 49,099 octets."""
+
+DEFAULT_MESSAGE_LIFETIME_S: Final = 259_200.0
+"""Three days: the DCC holds an undelivered alert for two, its slowest service takes 22 hours."""
+
+FRAGMENT_OVERHEAD_OCTETS: Final = 100
+"""What a held fragment costs beside its body, in octets, so that many tiny fragments count too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what one Reassembler holds.
+
+    Attributes:
+        message_octets: the largest message after inflating, in octets.
+        partial_messages_per_peer: incomplete messages held for one peer; one more ends its oldest.
+        peers: how many peers are known at once; fragments of further ones are ignored.
+        total_octets: all incomplete messages together, in octets, each fragment counted with
+            FRAGMENT_OVERHEAD_OCTETS; when exceeded, the oldest incomplete message ends.
+        message_lifetime_s: from a message's first accepted fragment to its expiry, in seconds.
+        replay_window: how many accepted counters are remembered for each peer.
+    """
+
+    message_octets: int = DEFAULT_MESSAGE_OCTETS
+    partial_messages_per_peer: int = 8
+    peers: int = 100_000
+    total_octets: int = 67_108_864
+    message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
+    replay_window: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("message_octets", "partial_messages_per_peer", "peers", "total_octets"):
+            if getattr(self, name) < 1:
+                raise LocalError(f"limit {name} is {getattr(self, name)}: it must be at least 1")
+        if not self.message_lifetime_s > 0:
+            raise LocalError(
+                f"limit message_lifetime_s is {self.message_lifetime_s}: it must be > 0"
+            )
+        if not 1 <= self.replay_window <= 65_535:
+            raise LocalError(f"limit replay_window is {self.replay_window}: it must be 1 to 65535")
+
+    @property
+    def compressed_octets(self) -> int:
+        """The longest zlib stream that a message within the limits can need, in octets."""
+        return compressed_bound(self.message_octets)
+
+
+def compressed_bound(message_octets: int) -> int:
+    """Return the longest zlib stream that a sender may make of that many octets, in octets.
+
+    zlib's own bound for any window, level and memory setting (its function deflateBound); a
+    stream of stored blocks of at least 64 octets keeps it too.
+    """
+    n = message_octets
+    return n + (n + 7 >> 3) + (n + 63 >> 6) + 11
+
+
+def base64_chars(octets: int) -> int:
+    """Return the characters of the base64 text of that many octets, padding included."""
+    return (octets + 2) // 3 * 4

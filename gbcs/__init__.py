@@ -1,1 +1,55 @@
-"""GB smart-metering formats: GBCS messages, signatures and MACs, SMKI certificates, DUIS XML. No I/O."""
+"""GB smart-metering formats: GBCS messages and their protection, certificates, DUIS XML. No I/O."""
+
+from __future__ import annotations
+
+from gbcs.crypto import (
+    EcdsaSigner,
+    add_mac,
+    shared_secret,
+    sign_alert,
+    sign_pre_command,
+    sign_response,
+    verify_mac,
+    verify_message,
+    verify_signature,
+)
+from gbcs.date_time import GbcsDateTime
+from gbcs.entity_id import EntityId
+from gbcs.messages import (
+    MAX_MESSAGE_OCTETS,
+    Alert,
+    Command,
+    CraFlag,
+    DataAccessResult,
+    Label,
+    Message,
+    PreCommand,
+    Response,
+    SignedPreCommand,
+    parse_untrusted,
+)
+
+__all__ = [
+    "MAX_MESSAGE_OCTETS",
+    "Alert",
+    "Command",
+    "CraFlag",
+    "DataAccessResult",
+    "EcdsaSigner",
+    "EntityId",
+    "GbcsDateTime",
+    "Label",
+    "Message",
+    "PreCommand",
+    "Response",
+    "SignedPreCommand",
+    "add_mac",
+    "parse_untrusted",
+    "shared_secret",
+    "sign_alert",
+    "sign_pre_command",
+    "sign_response",
+    "verify_mac",
+    "verify_message",
+    "verify_signature",
+]

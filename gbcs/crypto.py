@@ -2,13 +2,13 @@
 
 Keys are ECDSA and ECDH keys of the ``cryptography`` package, on P-256.
 
-Source: GBCS 4.3 section 4 (cryptographic primitives, key derivation) and section 7.
+Source: GBCS 4.3; FIPS 186-4 (ECDSA), NIST SP 800-56A (key agreement and derivation),
+NIST SP 800-38D (GMAC).
 """
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import replace
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -93,12 +93,12 @@ def sign_pre_command(pre_command: PreCommand, signer: Signer) -> SignedPreComman
 
 def sign_response(response: Response, signer: Signer) -> Response:
     """Return the response signed with the device's digital-signature key."""
-    return replace(response, signature=signer.sign(response.signed_part()))
+    return response.with_signature(signer.sign(response.signed_part()))
 
 
 def sign_alert(alert: Alert, signer: Signer) -> Alert:
     """Return the alert signed with the device's digital-signature key."""
-    return replace(alert, signature=signer.sign(alert.signed_part()))
+    return alert.with_signature(signer.sign(alert.signed_part()))
 
 
 def verify_message(message: SignedMessage, public_key: ec.EllipticCurvePublicKey) -> None:
@@ -127,7 +127,7 @@ def shared_secret(
     Raises:
         BuildError: the keys are not both on P-256.
 
-    Source: GBCS 4.3 section 4, Static Unified Model, C(0e, 2s, ECC CDH).
+    Source: NIST SP 800-56A, static unified model C(0e, 2s, ECC CDH).
     """
     for key in (private_key, public_key):
         if not isinstance(key.curve, ec.SECP256R1):

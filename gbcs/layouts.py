@@ -11,7 +11,7 @@ Each layout is declared once, with construct, and used as
 
 This is the only module that imports construct.
 
-Source: GBCS 4.3 section 7 (message formats), use cases ECS46a and ECS200.
+Source: GBCS 4.3, Grouping Header, MAC Header, use cases ECS46a and ECS200.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ SIGNATURE_OCTETS = 64
 MAC_OCTETS = 12
 DATE_TIME_OCTETS = 12
 MAC_HEADER_START = bytes.fromhex("DD000000000000")
+PRINTABLE = "printable ASCII, 20 to 7E"
 SECURITY_HEADER = bytes.fromhex("1100000000")
 OTHER_INFORMATION_OCTETS = (2, 10, 18, 26)
 
@@ -126,6 +127,53 @@ class _Constant(_Part):
         return self._strict._parse(stream, context, path)
 
 
+class _Around(c.Subconstruct):  # type: ignore[misc]
+    """One value with constants around it: a value in lists, not a structure, and so faster."""
+
+    def __init__(self, before: list[Any], subcon: Any, after: list[Any]) -> None:
+        super().__init__(subcon)
+        self.before, self.after = before, after
+
+    def _parse(self, stream: BytesIO, context: Any, path: str) -> Any:
+        for constant in self.before:
+            constant._parsereport(stream, context, path)
+        value = self.subcon._parsereport(stream, context, path)
+        for constant in self.after:
+            constant._parsereport(stream, context, path)
+        return value
+
+    def _emitparse(self, code: Any) -> str:
+        parts = [part._compileparse(code) for part in (*self.before, self.subcon, *self.after)]
+        return f"({', '.join(parts)},)[{len(self.before)}]"
+
+    def _emitbuild(self, code: Any) -> str:
+        parts = [part._compilebuild(code) for part in (*self.before, self.subcon, *self.after)]
+        return f"({', '.join(parts)},)[{len(self.before)}]"
+
+
+class _ShortString(c.Construct):  # type: ignore[misc]
+    """A string of 1 to ``most`` printable characters after its length in one octet."""
+
+    def __init__(self, title: str, most: int) -> None:
+        super().__init__()
+        self._length = _Part(
+            f"{title} length", c.Int8ub, lambda v: 1 <= v <= most, f"01 to {most:02X}"
+        )
+        self._title = title
+
+    def _parse(self, stream: BytesIO, context: Any, path: str) -> bytes:
+        length = self._length._parse(stream, context, path)
+        text = _Part(f"{self._title} text", c.Bytes(length), is_printable, PRINTABLE, "text")
+        octets: bytes = text._parse(stream, context, path)
+        return octets
+
+    def _emitparse(self, code: Any) -> str:
+        return f"io.read({self._length._compileparse(code)})"
+
+    def _emitbuild(self, code: Any) -> str:
+        return "(io.write(bytes((len(obj),)) + obj), obj)[1]"
+
+
 class _Agree(c.Construct):  # type: ignore[misc]
     """A check across parts, in the strict reading only; takes no octets.
 
@@ -179,7 +227,7 @@ class _Length(c.Construct):  # type: ignore[misc]
 def length_octets(length: int) -> bytes:
     """Return an A-XDR length (0 to 65535) in its shortest form.
 
-    Source: IEC 61334-6 (A-XDR) 6.1, as used by GBCS 4.3 section 7.
+    Source: IEC 61334-6 (A-XDR).
     """
     if length < 0x80:
         return bytes((length,))
@@ -303,8 +351,7 @@ def _same_count(other: str, name: str, title: str) -> list[Any]:
 
 
 def _indices_rise(values: Any, offset: int) -> str | None:
-    indices = [entry.obis_e for entry in values.specifications]
-    if all(one < next_ for one, next_ in pairwise(indices)):
+    if all(one < next_ for one, next_ in pairwise(values.specifications)):
         return None
     return "labels out of order or named twice: their indices must rise"
 
@@ -330,28 +377,20 @@ def _message_ends(values: Any, offset: int) -> str | None:
 
 _LABEL_LAST = FIRST_LABEL_OBIS + MAX_LABELS - 1
 
-_SET_LABEL = c.Struct(
-    _constant("set: class 1, OBIS 0-0:94.44.0", b"\x02" + CLASS_DATA_OBIS_PREFIX),
-    _named(
-        "obis_e",
+_SET_LABEL = _Around(
+    [_constant("set: class 1, OBIS 0-0:94.44.0", b"\x02" + CLASS_DATA_OBIS_PREFIX)],
+    _Part(
         "label (0B is the first)",
         c.Int8ub,
         lambda v: FIRST_LABEL_OBIS <= v <= _LABEL_LAST,
         f"{FIRST_LABEL_OBIS:02X} to {_LABEL_LAST:02X}",
+        "obis_e",
     ),
-    _constant("attribute", b"\x02"),
+    [_constant("attribute", b"\x02")],
 )
 
-_LABEL_TEXT = c.Struct(
-    _constant("visible-string tag", b"\x0a"),
-    _named(
-        "length",
-        "label length",
-        c.Int8ub,
-        lambda v: 1 <= v <= MAX_LABEL_CHARS,
-        f"01 to {MAX_LABEL_CHARS:02X}",
-    ),
-    _named("text", "label text", c.Bytes(c.this.length), is_printable, "printable ASCII"),
+_LABEL_TEXT = _Around(
+    [_constant("visible-string tag", b"\x0a")], _ShortString("label", MAX_LABEL_CHARS), []
 )
 
 _ECS46A_CONTENT = [
@@ -371,7 +410,11 @@ _ECS46A_RESULTS = [
     "results"
     / c.Array(
         c.this.result_count,
-        c.Struct(_constant("set", b"\x02"), _named("result", "data-access-result", c.Int8ub)),
+        _Around(
+            [_constant("set", b"\x02")],
+            _Part("data-access-result", c.Int8ub, name="result"),
+            [],
+        ),
     ),
 ]
 
@@ -384,7 +427,7 @@ _ECS200_CONTENT = [
     _named("date_time", "date-time", c.Bytes(DATE_TIME_OCTETS)),
     _constant("utf8-string tag", b"\x0c"),
     _named("text_length", "text length", _Length()),
-    _named("text", "text", c.Bytes(c.this.text_length), is_printable, "printable ASCII"),
+    _named("text", "text", c.Bytes(c.this.text_length), is_printable, PRINTABLE),
 ]
 
 _CONTENT_END = _Agree("content_length", _content_ends)

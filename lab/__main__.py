@@ -1,0 +1,5 @@
+"""``python -m lab`` is the console command ``smtunnel``."""
+
+from lab.cli import main
+
+main()

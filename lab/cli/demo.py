@@ -1,0 +1,125 @@
+"""``smtunnel demo``: the main job, watched."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lab.cli.app import EXIT_NO
+from lab.cli.daemons import STATE_WORDS, run_checked
+from lab.demo import DemoResult, Leg, run_demo
+from lab.pki_files import write_test_pki
+
+_PICTURE = """\
+  [bold]DSRSP[/] (OpenADR VTN)                                         [bold]CEM[/] (OpenADR VEN)
+    │  zlib, base64, cut                                    assembled  ▲
+    ▼  [cyan]ECS46a[/], 110 characters a fragment                             │
+  DCC adaptor ──DUIS──▶ [bold]DCC (simulated)[/] ──GBCS + MAC──▶ communications hub
+       ▲                                                               │
+       └──────DUIS────────────────────◀──GBCS── [cyan]ECS200[/], 1062 characters ┘
+"""
+
+
+@click.command("demo")
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write every GBCS message (*.hex), DUIS message (*.xml), carrier payload (*.txt) "
+    "and the run's certificates and keys to this folder, numbered in order.",
+)
+@click.option(
+    "--duis-schema",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Validate all DUIS messages against the official schema (duis54.xsd).",
+)
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep keys, configurations, states, journals and logs in this folder.",
+)
+def demo(trace: Path | None, duis_schema: Path | None, keep: Path | None) -> int:
+    """Send real OpenADR messages through a smart metering system on this machine and back.
+
+    Three processes (dcc-sim, dsrsp, cem) on real sockets, with a fresh test PKI. The messages
+    are made by openleadr as you watch, and compared byte for byte where they arrive.
+    Exit code 0: all arrived as they were sent. 1: one did not.
+    """
+    console = Console(highlight=False)
+    console.print("\nOpenADR 2.0b through Great Britain's smart metering system, route 2a\n")
+    console.print(_PICTURE)
+    with tempfile.TemporaryDirectory(prefix="smtunnel-demo-") as temporary:
+        folder = Path(temporary) if keep is None else keep
+        folder.mkdir(parents=True, exist_ok=True)
+        result: DemoResult = run_checked(_work(folder, trace, duis_schema, console))
+    _summary(result, console)
+    if trace is not None:
+        console.print(f"Trace: {result.traced} messages and the keys to check them, in {trace}")
+    return 0 if result.good else EXIT_NO
+
+
+async def _work(
+    folder: Path, trace: Path | None, duis_schema: Path | None, console: Console
+) -> DemoResult:
+    pki = folder / "pki"
+    write_test_pki(pki, now=None, random_octets=os.urandom)
+    return await run_demo(
+        folder,
+        pki,
+        trace=trace,
+        duis_schema=duis_schema,
+        on_leg=lambda number, leg: _tell(number, leg, console),
+    )
+
+
+def _tell(number: int, leg: Leg, console: Console) -> None:
+    way = "DSRSP → CEM" if leg.message.downlink else "CEM → DSRSP"
+    console.print(
+        f"[bold]{number}. {leg.message.name}[/]  {way}, {len(leg.message.octets)} octets of XML"
+    )
+    for seconds, state in leg.states:
+        console.print(f"   {seconds * 1000:8.1f} ms  {STATE_WORDS[state]}")
+    same = "[green]byte for byte as sent[/]" if leg.identical else "[red]NOT what was sent[/]"
+    console.print(f"   {leg.arrived_s * 1000:8.1f} ms  with the application, {same}")
+    if leg.journey is not None:
+        carrier = "ECS46a commands" if leg.message.downlink else "ECS200 alerts"
+        console.print(
+            f"   {leg.journey.fragments} {carrier}; GBCS {leg.journey.gbcs_octets} octets in "
+            f"{leg.journey.gbcs} messages; DUIS {leg.journey.duis_octets} octets in "
+            f"{leg.journey.duis}\n"
+        )
+
+
+def _summary(result: DemoResult, console: Console) -> None:
+    table = Table(title="What crossed", box=box.SIMPLE)
+    for heading in ("", "message", "way"):
+        table.add_column(heading)
+    for heading in ("XML octets", "fragments", "GBCS octets", "DUIS octets", "ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("arrived")
+    for number, leg in enumerate(result.legs, start=1):
+        journey = leg.journey
+        table.add_row(
+            str(number),
+            leg.message.name,
+            "down" if leg.message.downlink else "up",
+            str(len(leg.message.octets)),
+            str(leg.final["fragments_total"]),
+            "" if journey is None else str(journey.gbcs_octets),
+            "" if journey is None else str(journey.duis_octets),
+            f"{leg.arrived_s * 1000:.0f}",
+            "[green]identical[/]" if leg.identical else "[red]different[/]",
+        )
+    console.print(table)
+    same = sum(leg.identical for leg in result.legs)
+    console.print(
+        f"{same} of {len(result.legs)} messages arrived byte for byte as they were sent, in "
+        f"{result.seconds:.1f} s with start and stop of the three processes.\n"
+        "Real: every octet of GBCS, DUIS, signatures and MACs. Simulated: the DCC, its network "
+        "(without its delays) and the communications hub."
+    )

@@ -1,0 +1,102 @@
+"""Configuration files of the three daemons: TOML, checked field by field before anything starts.
+
+Relative paths in a file are relative to the folder of that file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from cem import CemConfig
+from dcc_sim import DccSimConfig
+from dsrsp import DsrspConfig
+from gbcs import EntityId
+from gbcs.errors import BuildError
+from lab.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The local control interface of a gateway daemon.
+
+    ``listen`` is "host:port" (port 0: any free one) or "fd:N", an inherited listening socket.
+    ``token_file`` holds the secret that every caller must show; it is made, readable by its
+    owner alone, when it does not exist.
+    """
+
+    listen: str
+    token_file: str
+
+
+class DsrspFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of ``smtunnel dsrsp``."""
+
+    gateway: DsrspConfig
+    control: ControlConfig
+    journal: str | None = None
+
+
+class CemFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of ``smtunnel cem``."""
+
+    gateway: CemConfig
+    control: ControlConfig
+    journal: str | None = None
+
+
+class DccSimFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of ``smtunnel dcc-sim``."""
+
+    simulator: DccSimConfig
+    journal: str | None = None
+
+
+def _decode_hook(wanted: type, value: Any) -> Any:
+    if wanted is EntityId:
+        if not isinstance(value, str):
+            raise ValueError(f"expected an EUI-64 as text, got {value!r}")
+        try:
+            return EntityId.parse(value)
+        except BuildError as error:
+            raise ValueError(str(error)) from None
+    raise NotImplementedError(wanted)
+
+
+def parse_config(text: str, file_type: type[T], *, where: str) -> T:
+    """Read a configuration.
+
+    Args:
+        text: TOML.
+        file_type: DsrspFile, CemFile or DccSimFile.
+        where: what to call the text in errors, a path for instance.
+
+    Raises:
+        ConfigError: not TOML, a field is missing, unknown or of the wrong kind.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), file_type, dec_hook=_decode_hook)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{where}: {error} ($ is the whole file); "
+            "print a commented example with --example-config"
+        ) from None
+
+
+def load_config(path: Path, file_type: type[T]) -> T:
+    """Read a configuration file, see `parse_config`.
+
+    Raises:
+        ConfigError: also when the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
+    return parse_config(text, file_type, where=str(path))

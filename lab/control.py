@@ -1,0 +1,274 @@
+"""The local control interface of a gateway daemon: HTTP on a loopback address, with a token.
+
+::
+
+    POST /v1/messages[?to=EUI][&compression=auto]  body: the message -> 202 {"ref", "state", ...}
+    GET  /v1/messages/{ref}                        -> 200 {"ref", "state", ...}
+    GET  /v1/messages/{ref}/statuses               -> 200 one JSON line a change, to a final state
+    GET  /v1/received[?wait_s=30]                  -> 200 {"messages": [{"ref", "peer", ...}]}
+    POST /v1/received/{ref}/ack[?answers=REF]      -> 204
+
+A received message stands in "message" as base64.
+
+Every request carries ``Authorization: Bearer TOKEN``. Errors are JSON: {"error": "..."}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import json
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from gbcs import EntityId
+from gbcs.errors import BuildError
+from lab.errors import ConfigError
+from smtunnel import MessageStatus
+
+logger = logging.getLogger("control")
+
+_MAX_BODY_OCTETS = 16 * 1024 * 1024  # the gateway's own, smaller limit gives the teaching error
+_MAX_WAIT_S = 300.0
+_MAX_PENDING = 1000
+
+
+class Handle(Protocol):
+    """A message that was sent, as both gateways show it."""
+
+    @property
+    def ref(self) -> str:
+        """The reference of the message."""
+        ...
+
+    @property
+    def status(self) -> MessageStatus:
+        """Where the message is now."""
+        ...
+
+    def statuses(self) -> AsyncIterator[MessageStatus]:
+        """Each status from now on, ending with a final one."""
+        ...
+
+
+class Received(Protocol):
+    """A message that arrived, as both gateways show it."""
+
+    @property
+    def ref(self) -> str:
+        """The reference of the message."""
+        ...
+
+    @property
+    def peer(self) -> EntityId:
+        """Who sent it."""
+        ...
+
+    @property
+    def message(self) -> bytes:
+        """The octets, as they were sent."""
+        ...
+
+    @property
+    def received_at(self) -> float:
+        """When it was complete, in seconds since 1970, UTC."""
+        ...
+
+    async def ack(self, answers: str | None = None) -> None:
+        """Take the message over."""
+        ...
+
+
+class ControlledGateway(Protocol):
+    """What the control interface needs of a gateway."""
+
+    def handle(self, ref: str) -> Handle:
+        """Find a message that was sent."""
+        ...
+
+    def received(self) -> AsyncIterator[Received]:
+        """Messages from the other end."""
+        ...
+
+
+SendFunction = Callable[[EntityId | None, bytes, str], Awaitable[Handle]]
+
+
+def load_or_make_token(path: Path) -> str:
+    """Return the token in a file; a missing file is made with a new one, readable by its owner.
+
+    Raises:
+        ConfigError: the file cannot be read or made, or is empty.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as made:
+                made.write(secrets.token_urlsafe(32) + "\n")
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot use it as the control token file: {error}") from None
+    if len(token) < 16:
+        raise ConfigError(
+            f"{path}: the control token has {len(token)} characters, 16 are the least; "
+            "remove the file and a good one is made"
+        )
+    return token
+
+
+def status_as_dict(handle_ref: str, status: MessageStatus) -> dict[str, Any]:
+    """Return a status as plain JSON values, its state by name."""
+    fields = asdict(status)
+    fields["ref"] = handle_ref
+    fields["state"] = status.state.name
+    fields["final"] = status.final
+    return fields
+
+
+class ControlInterface:
+    """The web application in front of one gateway.
+
+    Args:
+        gateway: a started gateway; this is the one consumer of its received messages.
+        send: how to send: (to, message, compression) -> handle.
+        token: the secret of the callers.
+        gateway_errors: the root of the gateway's own errors, told as 400.
+    """
+
+    def __init__(
+        self,
+        gateway: ControlledGateway,
+        send: SendFunction,
+        token: str,
+        gateway_errors: tuple[type[Exception], ...],
+    ) -> None:
+        self._gateway = gateway
+        self._send = send
+        self._token = token.encode()
+        self._gateway_errors = gateway_errors
+        self._pending: dict[str, Received] = {}
+        self._changed = asyncio.Condition()
+        self.app = web.Application(
+            middlewares=[self._errors_as_json, self._authorise], client_max_size=_MAX_BODY_OCTETS
+        )
+        self.app.add_routes(
+            [
+                web.post("/v1/messages", self._post_message),
+                web.get("/v1/messages/{ref}", self._get_status),
+                web.get("/v1/messages/{ref}/statuses", self._stream_statuses),
+                web.get("/v1/received", self._get_received),
+                web.post("/v1/received/{ref}/ack", self._ack),
+            ]
+        )
+        self.app.cleanup_ctx.append(self._consume)
+
+    async def _consume(self, _app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._take_received())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _take_received(self) -> None:
+        async for received in self._gateway.received():
+            async with self._changed:
+                await self._changed.wait_for(lambda: len(self._pending) < _MAX_PENDING)
+                self._pending[received.ref] = received
+                self._changed.notify_all()
+
+    @web.middleware
+    async def _authorise(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        known = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
+        if scheme.lower() != "bearer" or not known:
+            logger.warning("refused a control request from %s: wrong or no token", request.remote)
+            return _error(
+                401, "wrong or no token: send 'Authorization: Bearer TOKEN' from the token file"
+            )
+        return await handler(request)
+
+    @web.middleware
+    async def _errors_as_json(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return _error(error.status, error.text or error.reason)
+        except (BuildError, *self._gateway_errors) as error:
+            logger.warning("refused a control request: %s", error)
+            return _error(400, str(error))
+
+    async def _post_message(self, request: web.Request) -> web.StreamResponse:
+        to_text = request.query.get("to")
+        to = None if to_text is None else EntityId.parse(to_text)
+        message = await request.read()
+        handle = await self._send(to, message, request.query.get("compression", "auto"))
+        return web.json_response(status_as_dict(handle.ref, handle.status), status=202)
+
+    async def _get_status(self, request: web.Request) -> web.StreamResponse:
+        handle = self._gateway.handle(request.match_info["ref"])
+        return web.json_response(status_as_dict(handle.ref, handle.status))
+
+    async def _stream_statuses(self, request: web.Request) -> web.StreamResponse:
+        handle = self._gateway.handle(request.match_info["ref"])
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionResetError):  # the caller stopped watching
+            async for status in handle.statuses():
+                line = json.dumps(status_as_dict(handle.ref, status)) + "\n"
+                await response.write(line.encode())
+            await response.write_eof()
+        return response
+
+    async def _get_received(self, request: web.Request) -> web.StreamResponse:
+        try:
+            wait_s = min(float(request.query.get("wait_s", "0")), _MAX_WAIT_S)
+        except ValueError:
+            return _error(400, "wait_s: expected a number of seconds, such as wait_s=30")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(wait_s, 0.001)), self._changed:
+                await self._changed.wait_for(lambda: self._pending)
+        messages = [
+            {
+                "ref": received.ref,
+                "peer": str(received.peer),
+                "received_at": received.received_at,
+                "message": base64.b64encode(received.message).decode("ascii"),
+            }
+            for received in self._pending.values()
+        ]
+        return web.json_response({"messages": messages})
+
+    async def _ack(self, request: web.Request) -> web.StreamResponse:
+        ref = request.match_info["ref"]
+        received = self._pending.get(ref)
+        if received is None:
+            return _error(
+                404, f"no received message {ref!r} waits for an ack; see GET /v1/received"
+            )
+        await received.ack(answers=request.query.get("answers"))
+        async with self._changed:
+            self._pending.pop(ref, None)
+            self._changed.notify_all()
+        return web.Response(status=204)
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"error": text}, status=status)

@@ -1,0 +1,166 @@
+"""Talks to the control interface of a running gateway daemon (see lab.control)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from gbcs import EntityId
+from lab.errors import ControlError
+
+_CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedOverControl:
+    """A message that waits at a gateway for its application."""
+
+    ref: str
+    peer: EntityId
+    message: bytes
+    received_at: float
+
+
+class ControlClient:
+    """A caller of one daemon's control interface.
+
+    Args:
+        url: for example "http://127.0.0.1:8701".
+        token: the content of the daemon's token file.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def from_token_file(cls, url: str, token_file: Path) -> ControlClient:
+        """Make a client with the token in a file.
+
+        Raises:
+            ControlError: the file cannot be read.
+        """
+        try:
+            token = token_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ControlError(
+                f"{token_file}: cannot read the control token: {error}; "
+                "the daemon makes the file when it starts"
+            ) from None
+        return cls(url, token)
+
+    async def __aenter__(self) -> ControlClient:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self, message: bytes, *, to: EntityId | None = None, compression: str = "auto"
+    ) -> dict[str, Any]:
+        """Hand a message to the gateway; returns its first status, with "ref".
+
+        Raises:
+            ControlError: the gateway refused it, or cannot be reached.
+        """
+        query = {"compression": compression} | ({} if to is None else {"to": str(to)})
+        return await self._json("POST", "/v1/messages", params=query, data=message)
+
+    async def status(self, ref: str) -> dict[str, Any]:
+        """Return the status of a message."""
+        return await self._json("GET", f"/v1/messages/{ref}")
+
+    async def statuses(self, ref: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield each status of a message, ending with a final one."""
+        async with self._request("GET", f"/v1/messages/{ref}/statuses") as response:
+            await _raise_for(response)
+            try:
+                async for line in response.content:
+                    yield json.loads(line)
+            except aiohttp.ClientError as error:
+                raise ControlError(f"the daemon at {self._url} went away: {error}") from None
+
+    async def received(self, *, wait_s: float = 0.0) -> list[ReceivedOverControl]:
+        """Return the messages that wait for an ack; waits up to wait_s seconds for the first."""
+        answer = await self._json("GET", "/v1/received", params={"wait_s": str(wait_s)})
+        return [
+            ReceivedOverControl(
+                ref=item["ref"],
+                peer=EntityId.parse(item["peer"]),
+                message=base64.b64decode(item["message"], validate=True),
+                received_at=item["received_at"],
+            )
+            for item in answer["messages"]
+        ]
+
+    async def ack(self, ref: str, *, answers: str | None = None) -> None:
+        """Take a received message over; `answers` names the sent message that it answers."""
+        query = {} if answers is None else {"answers": answers}
+        await self._json("POST", f"/v1/received/{ref}/ack", params=query)
+
+    def _request(self, method: str, path: str, **options: Any) -> _Request:
+        if self._session is None:
+            raise ControlError("use the client as a context manager: async with ControlClient(...)")
+        return _Request(self._session.request(method, self._url + path, **options), self._url)
+
+    async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        async with self._request(method, path, **options) as response:
+            await _raise_for(response)
+            if response.status == 204:
+                return {}
+            content: dict[str, Any] = await response.json()
+            return content
+
+
+class _Request:
+    """A request whose connection errors are ours."""
+
+    def __init__(self, context: Any, url: str) -> None:
+        self._context = context
+        self._url = url
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            response: aiohttp.ClientResponse = await self._context.__aenter__()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ControlError(
+                f"no answer from the daemon's control interface at {self._url}: {error}; "
+                "is the daemon running?"
+            ) from None
+        return response
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._context.__aexit__(kind, error, trace)
+
+
+async def _raise_for(response: aiohttp.ClientResponse) -> None:
+    if response.status < 400:
+        return
+    try:
+        text = (await response.json())["error"]
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+        text = f"HTTP status {response.status}"
+    raise ControlError(str(text))

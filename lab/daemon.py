@@ -1,0 +1,231 @@
+"""Runs one of the three daemons from its configuration file until it is told to stop.
+
+When a daemon can take work it prints one JSON line on standard output,
+``{"ready": true, "component": ..., ...}``, with the addresses that it listens on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+import cem
+import dcc_sim
+import dsrsp
+from gbcs import EntityId
+from gbcs.duis import Schema
+from gbcs.errors import BuildError
+from gbcs.ports import Journal, NullJournal
+from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
+from lab.control import (
+    ControlInterface,
+    ControlledGateway,
+    Handle,
+    SendFunction,
+    load_or_make_token,
+)
+from lab.errors import ConfigError
+from lab.journal import JsonLinesJournal
+from lab.keys import read_keystore
+from smtunnel.errors import TunnelError
+
+SCHEMA_FILES = ("duis54.xsd", "xmldsig-core-schema.xsd", "XMLSchema.dtd", "datatypes.dtd")
+
+
+def inherited_listener(listen: str) -> socket.socket | None:
+    """Return the inherited listening socket that "fd:N" names, or None for "host:port".
+
+    Raises:
+        ConfigError: there is no such socket.
+    """
+    kind, _, number = listen.partition(":")
+    if kind != "fd":
+        return None
+    try:
+        listener = socket.socket(fileno=int(number))
+        listener.setblocking(False)
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            f"listen = {listen!r}: no such inherited socket: {error}; expected fd:N with the "
+            "number of a listening socket that the parent process passed on, or host:port"
+        ) from None
+    return listener
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """Split "host:port"; the host of an IPv6 address stands in brackets.
+
+    Raises:
+        ConfigError: it is nothing of the kind.
+    """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"listen = {listen!r}: expected host:port with a port of 0 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def read_duis_schema(main_file: Path) -> Schema:
+    """Read the DUIS schema and the files that it includes, which lie beside it.
+
+    Raises:
+        ConfigError: a file is missing.
+        gbcs.errors.DuisSchemaError: it is not a schema that can be loaded.
+    """
+    names = {main_file.name, *SCHEMA_FILES[1:]}
+    try:
+        files = {name: (main_file.parent / name).read_bytes() for name in names}
+    except OSError as error:
+        raise ConfigError(
+            f"{main_file}: cannot read the DUIS schema: {error}; the folder must hold "
+            f"{', '.join(SCHEMA_FILES)}"
+        ) from None
+    return Schema(files, main_file.name)
+
+
+async def run_dcc_sim(config_path: Path, *, duis_schema: Path | None = None) -> None:
+    """Run the DCC simulator until SIGTERM or SIGINT.
+
+    Args:
+        config_path: a TOML file, see lab.config.DccSimFile.
+        duis_schema: overrides the schema of the file.
+    """
+    file = load_config(config_path, DccSimFile)
+    base = config_path.resolve().parent
+    config = msgspec.structs.replace(file.simulator, state=_state_path(base, file.simulator.state))
+    schema_path = duis_schema or (base / config.duis_schema if config.duis_schema else None)
+    keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
+    async with contextlib.AsyncExitStack() as stack:
+        stop = _stop_event()
+        simulator = await stack.enter_async_context(
+            dcc_sim.Simulator(
+                config,
+                keystore,
+                schema=None if schema_path is None else read_duis_schema(schema_path),
+                journal=_journal(stack, base, file.journal, "dcc-sim"),
+                duis_listener=inherited_listener(config.duis_listen),
+                device_listener=inherited_listener(config.device_listen),
+            )
+        )
+        _ready("dcc-sim", duis_port=simulator.duis_port, device_port=simulator.device_port)
+        await stop.wait()
+
+
+async def run_dsrsp(config_path: Path) -> None:
+    """Run the DSRSP's gateway until SIGTERM or SIGINT; see lab.config.DsrspFile."""
+    file = load_config(config_path, DsrspFile)
+    base = config_path.resolve().parent
+    config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
+    keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
+    async with contextlib.AsyncExitStack() as stack:
+        stop = _stop_event()
+        gateway = await stack.enter_async_context(
+            dsrsp.Gateway(
+                config,
+                keystore,
+                journal=_journal(stack, base, file.journal, "dsrsp"),
+                listener=inherited_listener(config.receive_listen),
+            )
+        )
+
+        async def send(to: EntityId | None, message: bytes, compression: str) -> Handle:
+            if to is None:
+                raise BuildError("say which device the message is for: ?to=EUI")
+            return await gateway.send(to, message, compression=compression)
+
+        control = await stack.enter_async_context(
+            _control(gateway, send, file.control, base, dsrsp.DsrspError)
+        )
+        _ready("dsrsp", receive_port=gateway.receive_port, control=control)
+        await stop.wait()
+
+
+async def run_cem(config_path: Path) -> None:
+    """Run the CEM's gateway until SIGTERM or SIGINT; see lab.config.CemFile."""
+    file = load_config(config_path, CemFile)
+    base = config_path.resolve().parent
+    config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
+    keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
+    async with contextlib.AsyncExitStack() as stack:
+        stop = _stop_event()
+        gateway = await stack.enter_async_context(
+            cem.Gateway(config, keystore, journal=_journal(stack, base, file.journal, "cem"))
+        )
+
+        async def send(to: EntityId | None, message: bytes, compression: str) -> Handle:
+            if to is not None:
+                raise BuildError("a CEM has one DSRSP only: leave ?to= out")
+            return await gateway.send(message, compression=compression)
+
+        control = await stack.enter_async_context(
+            _control(gateway, send, file.control, base, cem.CemError)
+        )
+        _ready("cem", control=control)
+        await stop.wait()
+
+
+def _state_path(base: Path, state: str) -> str:
+    return state if state == ":memory:" else str(base / state)
+
+
+def _journal(
+    stack: contextlib.AsyncExitStack, base: Path, path: str | None, component: str
+) -> Journal:
+    if path is None:
+        return NullJournal()
+    import time  # the one clock of a live process
+
+    return stack.enter_context(JsonLinesJournal(base / path, component, time.time))
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _ready(component: str, **facts: Any) -> None:
+    line = {"ready": True, "component": component} | facts
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    logging.getLogger(component).info("ready")
+
+
+@contextlib.asynccontextmanager
+async def _control(
+    gateway: ControlledGateway,
+    send: SendFunction,
+    config: ControlConfig,
+    base: Path,
+    gateway_error: type[Exception],
+) -> AsyncIterator[str]:
+    token = load_or_make_token(base / config.token_file)
+    interface = ControlInterface(gateway, send, token, (gateway_error, TunnelError))
+    runner = web.AppRunner(interface.app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        listener = inherited_listener(config.listen)
+        site: web.BaseSite
+        if listener is not None:
+            site = web.SockSite(runner, listener)
+        else:
+            host, port = split_address(config.listen)
+            site = web.TCPSite(runner, host, port)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {config.listen}: {error}") from None
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,105 @@
+"""The demo as a user runs it, and every octet of its trace checked again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gbcs.duis import Schema, parse_untrusted_request, parse_untrusted_response
+from lab.daemon import read_duis_schema
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    trace = tmp_path_factory.mktemp("demo") / "trace"
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "lab", "demo", "--trace", str(trace)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout, trace
+
+
+def test_the_demo_tells_the_journey_of_each_message(demo: tuple[str, Path]) -> None:
+    output, _ = demo
+    assert "oadrDistributeEvent" in output
+    assert "7 of 7 messages arrived byte for byte as they were sent" in output
+    assert "\x1b[" not in output  # no colours when not a terminal
+
+
+def _smtunnel(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "lab", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_inspect_finds_signatures_and_macs_of_the_trace_good(demo: tuple[str, Path]) -> None:
+    _, trace = demo
+    first_of_each = {
+        p.name.split("-", 2)[2]: p for p in sorted(trace.glob("*-gbcs-*"), reverse=True)
+    }
+    assert set(first_of_each) == {
+        f"{kind}.hex"
+        for kind in ("pre-command", "signed-pre-command", "command", "response", "alert")
+    }
+    for path in first_of_each.values():
+        finished = _smtunnel("gbcs", "inspect", str(path), "--keys", str(trace / "keys"))
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_inspect_says_no_when_one_octet_is_other(demo: tuple[str, Path], tmp_path: Path) -> None:
+    _, trace = demo
+    command = next(iter(sorted(trace.glob("*-gbcs-command.hex"))))
+    octets = bytearray.fromhex(command.read_text())
+    octets[-1] ^= 1
+    forged = tmp_path / "forged.hex"
+    forged.write_text(octets.hex())
+    finished = _smtunnel("gbcs", "inspect", str(forged), "--keys", str(trace / "keys"))
+    assert finished.returncode == 1, finished.stdout
+
+
+def test_the_payloads_of_the_trace_decode_to_the_event(demo: tuple[str, Path]) -> None:
+    _, trace = demo
+    index = json.loads((trace / "index.json").read_text())
+    fragments: dict[str, list[str]] = {}
+    for row in index:
+        if row["event"] == "carrier":
+            payload = (trace / row["file"]).read_text()
+            fragments.setdefault(row["message_ref"], []).append(payload)
+    longest = max(fragments.values(), key=len)
+    assert len(longest) > 5
+    finished = subprocess.run(
+        [sys.executable, "-m", "lab", "decode"],
+        input="".join(reversed(longest)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "oadrDistributeEvent" in finished.stdout
+
+
+def test_every_duis_message_of_the_trace_is_valid(
+    demo: tuple[str, Path], reference_vectors: Path
+) -> None:
+    _, trace = demo
+    schema: Schema = read_duis_schema(reference_vectors / "duis" / "duis54.xsd")
+    messages = sorted(trace.glob("*-duis-*.xml"))
+    assert len(messages) > 50
+    for path in messages:
+        octets = path.read_bytes()
+        schema.validate(octets)
+        parse = parse_untrusted_request if b":Request " in octets else parse_untrusted_response
+        parse(octets)

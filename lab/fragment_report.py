@@ -91,9 +91,7 @@ class FragmentReport:
             "body": body,
             "body_chars": len(body),
             "body_notes": list(self.body),
-            "labels": [text for _, text in payload_to_labels(self.payload)]
-            if fits_labels
-            else None,
+            "labels": labels,
             "message_octets": None if self.message is None else len(self.message),
             "message_hex": None if self.message is None else self.message.hex(),
         }

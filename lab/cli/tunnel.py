@@ -224,7 +224,10 @@ def inspect(payload: str, carrier: str | None, as_json: bool) -> None:
         if len(lines) != 1:
             raise CommandFailed(f"inspect takes one fragment, but {len(lines)} lines came")
         payload = lines[0].strip()
-    report = explain_untrusted_fragment(payload, CARRIERS[carrier] if carrier else None)
+    try:
+        report = explain_untrusted_fragment(payload, CARRIERS[carrier] if carrier else None)
+    except RemoteError as error:
+        raise CommandFailed(f"this is not a fragment: {error}") from None
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:

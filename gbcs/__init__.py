@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gbcs.certificates import Certificate, CertificateKind, KeyUsage, Role, parse_certificate
 from gbcs.crypto import (
     EcdsaSigner,
     add_mac,
@@ -15,6 +16,7 @@ from gbcs.crypto import (
 )
 from gbcs.date_time import GbcsDateTime
 from gbcs.entity_id import EntityId
+from gbcs.keystore import KeyStore
 from gbcs.messages import (
     MAX_MESSAGE_OCTETS,
     Alert,
@@ -32,18 +34,24 @@ from gbcs.messages import (
 __all__ = [
     "MAX_MESSAGE_OCTETS",
     "Alert",
+    "Certificate",
+    "CertificateKind",
     "Command",
     "CraFlag",
     "DataAccessResult",
     "EcdsaSigner",
     "EntityId",
     "GbcsDateTime",
+    "KeyStore",
+    "KeyUsage",
     "Label",
     "Message",
     "PreCommand",
     "Response",
+    "Role",
     "SignedPreCommand",
     "add_mac",
+    "parse_certificate",
     "parse_untrusted",
     "shared_secret",
     "sign_alert",

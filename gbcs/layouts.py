@@ -315,9 +315,23 @@ def _grouping_header(
                 ),
             ),
             "supplementary_remote_party_counter"
-            / c.If(has[18], _Part("supplementary remote party counter", c.Int64ub)),
+            / c.If(
+                has[18],
+                _Part(
+                    "supplementary remote party counter",
+                    c.Int64ub,
+                    name="supplementary_remote_party_counter",
+                ),
+            ),
             "supplementary_originator_counter"
-            / c.If(has[26], _Part("supplementary originator counter", c.Int64ub)),
+            / c.If(
+                has[26],
+                _Part(
+                    "supplementary originator counter",
+                    c.Int64ub,
+                    name="supplementary_originator_counter",
+                ),
+            ),
         ]
     return [*parts, _named("content_length", "content length", _Length())]
 

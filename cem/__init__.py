@@ -1,1 +1,42 @@
-"""The CEM's gateway: device side of GBCS and the CEM end of the tunnel."""
+"""The CEM's gateway: device side of GBCS and the CEM end of the tunnel.
+
+``async with Gateway(config, keystore) as gateway`` connects to the communications hub;
+``await gateway.send(message)`` sends, ``async for received in gateway.received()`` receives.
+"""
+
+from __future__ import annotations
+
+from cem.config import CemConfig
+from cem.errors import (
+    CemError,
+    CommandRefused,
+    ConfigurationError,
+    GatewayClosed,
+    LinkError,
+    LinkRefused,
+    QueueFull,
+    StoreError,
+    StoreInUse,
+    UnknownMessage,
+)
+from cem.gateway import Gateway
+from cem.handles import MessageHandle, ReceivedMessage
+from cem.store import SqliteStore
+
+__all__ = [
+    "CemConfig",
+    "CemError",
+    "CommandRefused",
+    "ConfigurationError",
+    "Gateway",
+    "GatewayClosed",
+    "LinkError",
+    "LinkRefused",
+    "MessageHandle",
+    "QueueFull",
+    "ReceivedMessage",
+    "SqliteStore",
+    "StoreError",
+    "StoreInUse",
+    "UnknownMessage",
+]

@@ -1,0 +1,99 @@
+"""What can be set about a CEM's gateway."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cem.errors import ConfigurationError
+from gbcs.entity_id import EntityId
+
+_AT_LEAST_ONE = (
+    "counter_reserve",
+    "message_octets",
+    "unacknowledged_messages",
+    "queued_messages",
+    "finished_messages",
+    "replay_window",
+)
+_POSITIVE = ("reconnect_min_s", "reconnect_max_s", "link_timeout_s", "keepalive_s")
+
+
+class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one CEM's gateway.
+
+    Attributes:
+        device_id: this device.
+        supplier_id: the Import Supplier whose commands are obeyed, recipient of alerts.
+        load_controller_id: supplementary remote party of alerts.
+        state: path of the SQLite file with all that must survive; ":memory:" keeps nothing.
+        keys: folders with certificates and keys, for the caller to read; the gateway takes
+            a key store.
+        test_mode: True admits publicly known test keys; for the caller, as keys.
+        hub_url: where the communications hub listens, ws:// or wss://.
+        reconnect_min_s: first pause after a lost connection, in seconds; doubled up to
+            reconnect_max_s, each time with up to half of it taken off at random.
+        reconnect_max_s: longest such pause, in seconds.
+        link_timeout_s: how long the hub may take for each step of the link, in seconds.
+        keepalive_s: time between pings on an idle link, in seconds.
+        counter_reserve: Originator Counters reserved by one write; the most a crash skips.
+        counter_floor: every Originator Counter is above this: set it when the state file was
+            lost, above every number that this device ever used.
+        message_octets: longest message taken or sent, in octets.
+        unacknowledged_messages: how many received messages may wait for the application;
+            above it commands are answered "temporary failure".
+        queued_messages: how many messages may wait to be sent.
+        finished_messages: of how many sent messages the end state is remembered.
+        replay_window: how many of the supplier's Originator Counters are remembered, 1 to 65535.
+    """
+
+    device_id: EntityId
+    supplier_id: EntityId
+    load_controller_id: EntityId
+    state: str
+    keys: list[str] = []
+    test_mode: bool = False
+    hub_url: str = "ws://127.0.0.1:8090"
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 60.0
+    link_timeout_s: float = 10.0
+    keepalive_s: float = 20.0
+    counter_reserve: int = 64
+    counter_floor: int = 0
+    message_octets: int = 65536
+    unacknowledged_messages: int = 1000
+    queued_messages: int = 1000
+    finished_messages: int = 1000
+    replay_window: int = 1024
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values.
+
+        Raises:
+            ConfigurationError: which value, and what it must be.
+        """
+        parts = urlsplit(self.hub_url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.query or parts.fragment:
+            raise ConfigurationError(
+                f"hub_url = {self.hub_url!r}: expected ws://host:port or wss://host:port"
+            )
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigurationError(f"{name} = {getattr(self, name)}: must be above 0")
+        if self.reconnect_max_s < self.reconnect_min_s:
+            raise ConfigurationError("reconnect_max_s must not be below reconnect_min_s")
+        if not 0 <= self.counter_floor < 2**64:
+            raise ConfigurationError("counter_floor must be 0 to 2**64-1")
+        if self.replay_window > 65535:
+            raise ConfigurationError("replay_window must be at most 65535")
+        if not self.state:
+            raise ConfigurationError("state: give the path of the state file")
+        parties = {self.device_id, self.supplier_id, self.load_controller_id}
+        if len(parties) != 3:
+            raise ConfigurationError(
+                "device_id, supplier_id and load_controller_id must be three different EUIs"
+            )

@@ -1,0 +1,60 @@
+"""Every error that cem raises. No library's exception escapes from this package.
+
+What is wrong with a message to be sent is told by `smtunnel.errors.TunnelError`, what
+is wrong with keys by `gbcs.errors.CertificateError`.
+
+The tree::
+
+    CemError
+    ├── ConfigurationError     a configured value is impossible
+    ├── StoreError             the state file cannot be opened, read or written
+    │   └── StoreInUse         another process works with it
+    ├── LinkError              the communications hub cannot be reached, or broke the link's rules
+    │   └── LinkRefused        it did not accept our proof
+    ├── CommandRefused         what came from the hub is no valid command for this device
+    ├── QueueFull              too many messages wait to be sent
+    ├── UnknownMessage         no message has this reference
+    └── GatewayClosed          the gateway was not started, or has ended
+"""
+
+from __future__ import annotations
+
+
+class CemError(Exception):
+    """Root of all errors of cem."""
+
+
+class ConfigurationError(CemError, ValueError):
+    """A configured value is impossible."""
+
+
+class StoreError(CemError):
+    """The state file cannot be opened, read or written."""
+
+
+class StoreInUse(StoreError):
+    """Another process works with the state file."""
+
+
+class LinkError(CemError):
+    """The communications hub cannot be reached, or broke the link's rules."""
+
+
+class LinkRefused(LinkError):
+    """The communications hub did not accept our proof."""
+
+
+class CommandRefused(CemError):
+    """What came from the hub is no valid command for this device; it gets no answer."""
+
+
+class QueueFull(CemError):
+    """Too many messages wait to be sent."""
+
+
+class UnknownMessage(CemError):
+    """No message has this reference."""
+
+
+class GatewayClosed(CemError):
+    """The gateway was not started, or has ended."""

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -130,20 +129,19 @@ def show(paths: tuple[Path, ...], as_json: bool) -> None:
         for name, value in _facts(*rows[0]).items():
             console.print(f"{name:<11} {value or '-'}", soft_wrap=True)
         return
-    table = Table(box=box.SIMPLE)
-    for heading in ("whose", "role", "usage", "valid until", "file"):
-        table.add_column(heading, overflow="fold")
-    for path, certificate in rows:
+    # Without a box and with these columns it fits eighty characters.
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("whose", "role", "usage", "until"):
+        table.add_column(heading)
+    for _, certificate in rows:
         table.add_row(
             str(certificate.entity_id or certificate.subject_name),
             _role(certificate),
             certificate.usage.value,
             certificate.not_after.strftime("%Y-%m-%d"),
-            path.name,
         )
-    # A table that goes into another program is not to be folded at eighty columns.
-    console.print(table, width=None if console.is_terminal else 160)
-    console.print("Issuers, serial numbers, key identifiers: name one file, or --json")
+    console.print(table)
+    console.print("\nFiles, issuers, serial numbers, key identifiers: name one file, or --json")
 
 
 def _certificate_files(paths: tuple[Path, ...]) -> list[Path]:
@@ -170,7 +168,7 @@ def _role(certificate: Certificate) -> str:
         return str(certificate.kind.value)
     if certificate.role is None:
         return "device"
-    return f"{certificate.role:02X} {certificate.role.label}"
+    return certificate.role.label
 
 
 def _facts(path: Path, certificate: Certificate) -> dict[str, str | None]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from smtunnel.codec import decode_base64_untrusted, inflate_untrusted
 from smtunnel.errors import FragmentConflict, LimitExceeded, RemoteError, UnsupportedCompression
 from smtunnel.fragments import Fragment
-from smtunnel.header import Compression
+from smtunnel.header import LAST_FLAG, MAX_INDEX, Compression
 from smtunnel.limits import DEFAULT_MESSAGE_OCTETS, base64_chars, compressed_bound
+
+_KIND_SHIFT: Final = 20
+_KIND_BASE64: Final = 1
 
 
 class MessageAssembly:
@@ -17,10 +22,9 @@ class MessageAssembly:
     """
 
     __slots__ = (
-        "_base64",
         "_body_octets",
-        "_compression",
         "_highest",
+        "_kind",
         "_last_index",
         "_max_body_octets",
         "_max_message_octets",
@@ -39,8 +43,8 @@ class MessageAssembly:
         self._body_octets = 0
         self._highest = -1
         self._last_index: int | None = None
-        self._compression: Compression | None = None
-        self._base64 = False
+        # The header's first four bits (originator, compression, encoding), the same in all.
+        self._kind = -1
 
     @property
     def fragments(self) -> int:
@@ -91,40 +95,42 @@ class MessageAssembly:
             FragmentConflict: it contradicts the fragments here.
             LimitExceeded: the message would be larger than allowed.
         """
-        header, body = fragment
-        index, last = header.index, header.last
-        if self._compression is not header.compression:
-            self._begin_or_refuse(header.compression, header.base64)
-        known = self._pieces.get(index)
-        if known is not None:
-            if known != body or last != (index == self._last_index):
+        bits, body = fragment
+        if bits >> _KIND_SHIFT != self._kind:
+            self._begin_or_refuse(fragment)
+        index = bits >> 8 & MAX_INDEX
+        last = bits & LAST_FLAG != 0
+        if index in self._pieces:
+            if self._pieces[index] != body or last != (index == self._last_index):
                 raise FragmentConflict(f"fragment {index} came twice with different content")
             return False
-        self._check_last(index, last)
-        self._body_octets += len(body)
-        if self._body_octets > self._max_body_octets:
+        if last or index > self._highest:
+            self._check_last(index, last)
+        body_octets = self._body_octets + len(body)
+        if body_octets > self._max_body_octets:
             raise LimitExceeded(
                 f"the fragments hold more than the {self._max_body_octets} characters that a "
                 f"message of {self._max_message_octets} octets can need"
             )
+        self._body_octets = body_octets
         self._pieces[index] = body
         return True
 
-    def _begin_or_refuse(self, compression: Compression, base64: bool) -> None:
-        if compression is Compression.RESERVED:
+    def _begin_or_refuse(self, fragment: Fragment) -> None:
+        header = fragment.header
+        if header.compression is Compression.RESERVED:
             raise UnsupportedCompression(
                 "the header says compression 10 (binary), which is reserved for a later version: "
                 "the sender must use zlib or none"
             )
-        if compression is Compression.CONTROL:
+        if header.compression is Compression.CONTROL:
             raise UnsupportedCompression("a control record is no part of a data message")
-        if self._compression is not None:
+        if self._kind >= 0:
             raise FragmentConflict(
-                f"fragments of one message say different compressions: "
-                f"{self._compression.name.lower()} and {compression.name.lower()}"
+                f"fragment {header.index} differs from the others of its message in originator, "
+                "compression or encoding"
             )
-        self._compression = compression
-        self._base64 = base64
+        self._kind = fragment.header_bits >> _KIND_SHIFT
 
     def _check_last(self, index: int, last: bool) -> None:
         known = self._last_index
@@ -138,7 +144,7 @@ class MessageAssembly:
             self._last_index = index
         elif known is not None and index > known:
             raise FragmentConflict(f"fragment {index} came, but {known} said it is the last")
-        self._highest = max(self._highest, index)
+        self._highest = index
 
     def decode(self) -> bytes:
         """Decode the whole message.
@@ -155,9 +161,9 @@ class MessageAssembly:
             raise RemoteError("the message is not complete: fragments are missing")
         pieces = self._pieces
         octets = b"".join([pieces[index] for index in range(len(pieces))])
-        if self._base64:
+        if self._kind & _KIND_BASE64:
             octets = decode_base64_untrusted(octets)
-        if self._compression is Compression.ZLIB:
+        if self._kind >> 1 & 3 == Compression.ZLIB:
             return inflate_untrusted(octets, max_octets=self._max_message_octets)
         if len(octets) > self._max_message_octets:
             raise LimitExceeded(f"the message has more than {self._max_message_octets} octets")

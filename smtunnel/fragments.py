@@ -26,6 +26,9 @@ Payload: TypeAlias = str | bytes
 
 CompressionChoice: TypeAlias = Literal["auto", "zlib", "none"]
 
+_KIND_MASK: Final = 0b0111 << 20
+_TEXT_ZLIB: Final = 0b0011 << 20
+_OCTETS_ZLIB: Final = 0b0010 << 20
 _BASE64_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
@@ -33,12 +36,17 @@ class Fragment(NamedTuple):
     """One fragment as read from a carrier.
 
     Attributes:
-        header: the 24 bits.
+        header_bits: the 24 bits of the header as a number.
         body: a piece of the message: ASCII of base64 text on a printable carrier, else octets.
     """
 
-    header: FragmentHeader
+    header_bits: int
     body: bytes
+
+    @property
+    def header(self) -> FragmentHeader:
+        """The header's fields."""
+        return header_of_value(self.header_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,27 +197,34 @@ def parse_untrusted_fragment(payload: Payload, carrier: Carrier) -> Fragment:
             f"{carrier.name} carries"
         )
     if carrier.printable:
-        if not isinstance(payload, str):
-            raise LocalError(f"{carrier.name} is printable: its payloads are str, not bytes")
-        text = payload.encode("ascii", "replace")
-        octets = header_octets_of_text(text[:HEADER_CHARS])
-        body = text[HEADER_CHARS:]
-        if body.translate(None, _BASE64_CHARACTERS):
-            raise NotAFragment(_describe_foreign_character(payload))
+        header, body = _split_text(payload, carrier)
     else:
-        if not isinstance(payload, bytes):
-            raise LocalError(f"{carrier.name} takes any octets: its payloads are bytes, not str")
-        octets = payload[:HEADER_OCTETS]
-        body = payload[HEADER_OCTETS:]
-        if len(octets) != HEADER_OCTETS:
-            raise NotAFragment(f"{len(payload)} octets are too few for a header")
-    fragment = Fragment(header_of_value(int.from_bytes(octets, "big")), body)
-    _check_header(fragment, carrier)
-    return fragment
+        header, body = _split_octets(payload, carrier)
+    bits = int.from_bytes(header, "big")
+    # What cannot be wrong in a later fragment of a zlib message is not looked at again.
+    if not (body and bits & _KIND_MASK == (_TEXT_ZLIB if carrier.printable else _OCTETS_ZLIB)):
+        _check_header(header_of_value(bits), body, carrier)
+    return Fragment(bits, body)
 
 
-def _check_header(fragment: Fragment, carrier: Carrier) -> None:
-    header = fragment.header
+def _split_text(payload: Payload, carrier: Carrier) -> tuple[bytes, bytes]:
+    if not isinstance(payload, str):
+        raise LocalError(f"{carrier.name} is printable: its payloads are str, not bytes")
+    text = payload.encode("ascii", "replace")
+    if text.translate(None, _BASE64_CHARACTERS):
+        raise NotAFragment(_describe_foreign_character(payload))
+    return header_octets_of_text(text[:HEADER_CHARS]), text[HEADER_CHARS:]
+
+
+def _split_octets(payload: Payload, carrier: Carrier) -> tuple[bytes, bytes]:
+    if not isinstance(payload, bytes):
+        raise LocalError(f"{carrier.name} takes any octets: its payloads are bytes, not str")
+    if len(payload) < HEADER_OCTETS:
+        raise NotAFragment(f"{len(payload)} octets are too few for a header")
+    return payload[:HEADER_OCTETS], payload[HEADER_OCTETS:]
+
+
+def _check_header(header: FragmentHeader, body: bytes, carrier: Carrier) -> None:
     if header.base64 != carrier.printable:
         says = "base64" if header.base64 else "no encoding"
         raise NotAFragment(
@@ -221,7 +236,7 @@ def _check_header(fragment: Fragment, carrier: Carrier) -> None:
             f"the header says index {header.index}, {'last' if header.last else 'not last'}, and "
             "no compression, but an uncompressed message is exactly one fragment"
         )
-    if not fragment.body and header.compression is not Compression.NONE:
+    if not body and header.compression is not Compression.NONE:
         raise NotAFragment("the fragment has no body: only an empty uncompressed message has none")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -27,7 +28,7 @@ from smtunnel.events import (
     MessageRejected,
 )
 from smtunnel.fragments import Fragment, Payload, parse_untrusted_fragment
-from smtunnel.header import Compression, Originator
+from smtunnel.header import LAST_FLAG, MAX_INDEX, MAX_MESSAGE_ID, Compression, Originator
 from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, Limits
 from smtunnel.window import MAX_COUNTER, ReplayWindow, Verdict
 
@@ -53,9 +54,9 @@ class _Partial:
         "assembly",
         "deadline",
         "first_counter",
-        "live",
         "message_id",
         "peer",
+        "registered",
         "started_at",
     )
 
@@ -73,7 +74,8 @@ class _Partial:
         self.started_at = started_at
         self.deadline = started_at + limits.message_lifetime_s
         self.assembly = MessageAssembly(max_message_octets=limits.message_octets)
-        self.live = True
+        # Known to its peer and to the deadlines: false before and after, or if one fragment is all.
+        self.registered = False
 
     @property
     def held_octets(self) -> int:
@@ -164,82 +166,84 @@ class Reassembler:
         """
         if not 0 <= originator_counter <= MAX_COUNTER:
             raise LocalError(f"originator counter {originator_counter} is not of 64 bits")
-        events = self.handle_timer(now) if self._due(now) else []
+        deadlines = self._deadlines
+        events = self.handle_timer(now) if deadlines and deadlines[0][0] <= now else []
         try:
             fragment = parse_untrusted_fragment(payload, self._carrier)
-            first_counter = originator_counter - fragment.header.index
-            if first_counter < 0:
-                raise NotAFragment(
-                    f"index {fragment.header.index} is above the counter {originator_counter}"
-                )
         except NotAFragment as error:
             reason = IgnoreReason.NOT_A_FRAGMENT
             events.append(self._ignore(peer, originator_counter, reason, str(error)))
             return events
-        content = payload.encode("ascii") if isinstance(payload, str) else payload
-        self._take(events, peer, fragment, content, originator_counter, now)
+        bits = fragment.header_bits
+        if bits >> 23 != self._originator:
+            detail = f"the header says it comes from the {fragment.header.originator.name}"
+            events.append(self._ignore(peer, originator_counter, IgnoreReason.NOT_MINE, detail))
+            return events
+        state = self._peers.get(peer)
+        partial = None if state is None else state.partials.get(bits & MAX_MESSAGE_ID)
+        first_counter = originator_counter - (bits >> 8 & MAX_INDEX)
+        if state is None or partial is None or partial.first_counter != first_counter:
+            begun = self._begin(events, peer, fragment, originator_counter, now)
+            if begun is None:
+                return events
+            state, partial = begun
+        # A live message knows itself what it has: its late fragments may be below the floor.
+        state.window.accept(originator_counter, zlib.crc32(fragment.body, bits))
+        self._add(events, state, partial, fragment, originator_counter)
         return events
 
-    def _take(
-        self,
-        events: list[Event],
-        peer: bytes,
-        fragment: Fragment,
-        content: bytes,
-        counter: int,
-        now: float,
-    ) -> None:
-        header = fragment.header
-        if header.originator is not self._originator:
-            detail = f"the header says it comes from the {header.originator.name}"
-            events.append(self._ignore(peer, counter, IgnoreReason.NOT_MINE, detail))
-            return
+    def _begin(
+        self, events: list[Event], peer: bytes, fragment: Fragment, counter: int, now: float
+    ) -> tuple[_Peer, _Partial] | None:
+        """Begin a message with a fragment that belongs to no live one, or tell why not."""
         state = self._peers.get(peer)
         if state is None:
             if len(self._peers) >= self._limits.peers:
                 detail = f"{self._limits.peers} peers are known already, the most allowed"
                 events.append(self._ignore(peer, counter, IgnoreReason.TOO_MANY_PEERS, detail))
-                return
+                return None
             state = self._peers[peer] = _Peer(self._limits.replay_window)
-        message_id = header.tunnel_message_id
-        first_counter = counter - header.index
-        partial = state.partials.get(message_id)
-        if partial is None or partial.first_counter != first_counter:
-            refusal = self._refusal(state, fragment, content, counter)
-            if refusal is not None:
-                events.append(self._ignore(peer, counter, *refusal))
-                return
-            if partial is not None:
-                self._abort(events, partial, AbortReason.SUPERSEDED)
-            state.newest[message_id] = first_counter
-            state.reassembled.discard(message_id)
-            partial = _Partial(peer, message_id, first_counter, now, self._limits)
-        # A live message knows itself what it has: its late fragments may be below the floor.
-        state.window.accept(counter, content)
-        self._add(events, state, partial, fragment, counter)
+        refusal = self._refusal(state, fragment, counter)
+        if refusal is not None:
+            events.append(self._ignore(peer, counter, *refusal))
+            return None
+        message_id = fragment.header_bits & MAX_MESSAGE_ID
+        older = state.partials.get(message_id)
+        if older is not None:
+            self._abort(events, older, AbortReason.SUPERSEDED)
+        first_counter = counter - (fragment.header_bits >> 8 & MAX_INDEX)
+        state.newest[message_id] = first_counter
+        state.reassembled.discard(message_id)
+        return state, _Partial(peer, message_id, first_counter, now, self._limits)
 
     def _refusal(
-        self, state: _Peer, fragment: Fragment, content: bytes, counter: int
+        self, state: _Peer, fragment: Fragment, counter: int
     ) -> tuple[IgnoreReason, str] | None:
         """Say why a fragment that belongs to no live message cannot begin one."""
         header = fragment.header
-        newest = state.newest.get(header.tunnel_message_id)
+        message_id = header.tunnel_message_id
+        newest = state.newest.get(message_id)
         first_counter = counter - header.index
-        ended_badly = newest == first_counter and header.tunnel_message_id not in state.reassembled
-        if ended_badly:
-            return IgnoreReason.ENDED, f"message {header.tunnel_message_id} has ended already"
-        verdict = state.window.judge(counter, content)
+        if first_counter < 0:
+            return (
+                IgnoreReason.NOT_A_FRAGMENT,
+                f"index {header.index} is above the originator counter {counter}",
+            )
+        if newest == first_counter and message_id not in state.reassembled:
+            return IgnoreReason.ENDED, f"message {message_id} has ended already"
+        check = zlib.crc32(fragment.body, fragment.header_bits)
+        verdict = state.window.judge(counter, check)
         if verdict is not Verdict.NEW:
             return _IGNORED[verdict]
         if header.compression is Compression.CONTROL:
             # Remembered, so that it is a replay when it comes again.
-            state.window.accept(counter, content)
+            state.window.accept(counter, check)
             return IgnoreReason.CONTROL, "control records are not acted on in this version"
         if newest is not None and first_counter <= newest:
             return (
                 IgnoreReason.OLDER_MESSAGE,
-                f"message id {header.tunnel_message_id} now stands for the message from counter "
-                f"{newest}, this one began at {first_counter}",
+                f"message id {message_id} now stands for the message from counter {newest}, "
+                f"this one began at {first_counter}",
             )
         return None
 
@@ -251,43 +255,43 @@ class Reassembler:
         fragment: Fragment,
         counter: int,
     ) -> None:
-        header = fragment.header
         assembly = partial.assembly
-        message_id, first_counter = partial.message_id, partial.first_counter
-        registered = state.partials.get(message_id) is partial
+        peer, message_id, first_counter = partial.peer, partial.message_id, partial.first_counter
+        index = counter - first_counter
         message = None
         try:
             if not assembly.add(fragment):
-                detail = f"fragment {header.index} is here already"
-                events.append(self._ignore(partial.peer, counter, IgnoreReason.REPLAY, detail))
+                detail = f"fragment {index} is here already"
+                events.append(self._ignore(peer, counter, IgnoreReason.REPLAY, detail))
                 return
-            if registered:
+            if partial.registered:
                 self._held_octets += len(fragment.body) + FRAGMENT_OVERHEAD_OCTETS
             if assembly.complete:
                 message = assembly.decode()
         except RemoteError as error:
             self._end(partial)
-            events.append(MessageRejected(partial.peer, message_id, first_counter, error))
+            events.append(MessageRejected(peer, message_id, first_counter, error))
             return
-        events.append(
-            FragmentAccepted(partial.peer, message_id, first_counter, header.index, header.last)
-        )
+        last = fragment.header_bits & LAST_FLAG != 0
+        events.append(FragmentAccepted(peer, message_id, first_counter, index, last))
         if message is not None:
             self._end(partial)
             state.reassembled.add(message_id)
             last_counter = first_counter + assembly.highest_index
             events.append(
-                MessageReassembled(partial.peer, message_id, first_counter, last_counter, message)
+                MessageReassembled(peer, message_id, first_counter, last_counter, message)
             )
             return
-        if not registered:
+        if not partial.registered:
             self._register(events, state, partial)
-        self._make_room(events)
+        if self._held_octets > self._limits.total_octets:
+            self._make_room(events)
 
     def _register(self, events: list[Event], state: _Peer, partial: _Partial) -> None:
         if len(state.partials) >= self._limits.partial_messages_per_peer:
             oldest = min(state.partials.values(), key=lambda held: held.started_at)
             self._abort(events, oldest, AbortReason.TOO_MANY_PARTIAL)
+        partial.registered = True
         state.partials[partial.message_id] = partial
         self._live += 1
         self._held_octets += partial.held_octets
@@ -295,8 +299,11 @@ class Reassembler:
         heapq.heappush(self._deadlines, (partial.deadline, self._sequence, partial))
 
     def _make_room(self, events: list[Event]) -> None:
-        while self._held_octets > self._limits.total_octets and self._next_partial() is not None:
-            self._abort(events, self._deadlines[0][2], AbortReason.MEMORY)
+        while self._held_octets > self._limits.total_octets:
+            oldest = self._next_partial()
+            if oldest is None:
+                return
+            self._abort(events, oldest, AbortReason.MEMORY)
 
     def _abort(self, events: list[Event], partial: _Partial, reason: AbortReason) -> None:
         self._end(partial)
@@ -306,16 +313,15 @@ class Reassembler:
 
     def _end(self, partial: _Partial) -> None:
         """Forget what a message holds; that it ended stays known by its id and first counter."""
-        partial.live = False
-        partials = self._peers[partial.peer].partials
-        if partials.get(partial.message_id) is not partial:
+        if not partial.registered:
             return
-        del partials[partial.message_id]
+        partial.registered = False
+        del self._peers[partial.peer].partials[partial.message_id]
         self._live -= 1
         self._held_octets -= partial.held_octets
         # Ended messages must not fill the memory until their deadlines.
         if len(self._deadlines) > 2 * self._live + 64:
-            self._deadlines = [entry for entry in self._deadlines if entry[2].live]
+            self._deadlines = [entry for entry in self._deadlines if entry[2].registered]
             heapq.heapify(self._deadlines)
 
     def _ignore(self, peer: bytes, counter: int, reason: IgnoreReason, detail: str) -> Event:
@@ -325,13 +331,10 @@ class Reassembler:
     def _next_partial(self) -> _Partial | None:
         while self._deadlines:
             partial = self._deadlines[0][2]
-            if partial.live:
+            if partial.registered:
                 return partial
             heapq.heappop(self._deadlines)
         return None
-
-    def _due(self, now: float) -> bool:
-        return bool(self._deadlines) and self._deadlines[0][0] <= now
 
     def get_timer(self) -> float | None:
         """Return the time at which handle_timer should be called, in seconds, or None."""

@@ -7,7 +7,6 @@ the window is a set of the last accepted counters and a floor, not a bitmap over
 from __future__ import annotations
 
 import enum
-import zlib
 from array import array
 from bisect import bisect_left
 from typing import Final
@@ -63,25 +62,27 @@ class ReplayWindow:
     def __len__(self) -> int:
         return len(self._counters)
 
-    def judge(self, counter: int, content: bytes) -> Verdict:
-        """Say what is known of a counter, without remembering it."""
+    def judge(self, counter: int, check: int) -> Verdict:
+        """Say what is known of a counter, without remembering it.
+
+        Args:
+            counter: the originator counter, 64 bits.
+            check: a check value of what it carried, 32 bits.
+        """
         counters = self._counters
         if counters and counter <= counters[-1]:
             place = bisect_left(counters, counter)
             if counters[place] == counter:
-                same = self._checks[place] == zlib.crc32(content)
+                same = self._checks[place] == check
                 return Verdict.REPLAY if same else Verdict.REUSED
         return Verdict.STALE if counter < self._floor else Verdict.NEW
 
-    def accept(self, counter: int, content: bytes) -> None:
-        """Remember a counter and what it carried; one known already stays as it is.
+    def accept(self, counter: int, check: int) -> None:
+        """Remember a counter and the check value; one known already stays as it is.
 
         Raises:
             LocalError: the counter is not of 64 bits.
         """
-        self._insert(counter, zlib.crc32(content))
-
-    def _insert(self, counter: int, check: int) -> None:
         if not 0 <= counter <= MAX_COUNTER:
             raise LocalError(f"originator counter {counter} is not of 64 bits")
         if counter < self._floor:
@@ -122,7 +123,7 @@ class ReplayWindow:
             raise StateError(f"the saved window of {len(saved)} octets is cut short")
         floor = int.from_bytes(saved[:8], "big")
         for start in range(10, end, 12):
-            self._insert(
+            self.accept(
                 int.from_bytes(saved[start : start + 8], "big"),
                 int.from_bytes(saved[start + 8 : start + 12], "big"),
             )

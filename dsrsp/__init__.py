@@ -1,1 +1,37 @@
-"""The DSRSP's gateway: DCC adaptor (DUIS client, signing, correlation) and the DSRSP end of the tunnel."""
+"""The DSRSP's side of the tunnel: DCC adaptor and gateway.
+
+`Gateway` is all that an application needs; `DsrspConfig` has its settings.
+"""
+
+from dsrsp.config import DsrspConfig
+from dsrsp.errors import (
+    ConfigurationError,
+    DsrspError,
+    GatewayNotRunning,
+    MessageNotSendable,
+    SendError,
+    StorageError,
+    UnknownDevice,
+    UnknownMessage,
+)
+from dsrsp.gateway import Gateway, ReceivedMessage
+from dsrsp.handles import Handle
+from dsrsp.ports import DccClient, Service, Storage
+
+__all__ = [
+    "ConfigurationError",
+    "DccClient",
+    "DsrspConfig",
+    "DsrspError",
+    "Gateway",
+    "GatewayNotRunning",
+    "Handle",
+    "MessageNotSendable",
+    "ReceivedMessage",
+    "SendError",
+    "Service",
+    "Storage",
+    "StorageError",
+    "UnknownDevice",
+    "UnknownMessage",
+]

@@ -1,0 +1,101 @@
+"""The settings of a DSRSP gateway, each with its default and where that comes from."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dsrsp.errors import ConfigurationError
+from gbcs.entity_id import EntityId
+
+
+class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one gateway.
+
+    A DSRSP holds two organisation identities, for only an electricity import supplier may
+    send service request 6.14.1, and an operational update names a load controller.
+    """
+
+    supplier_id: EntityId
+    """EUI-64 of the import supplier: sends the commands, receives the alerts."""
+    load_controller_id: EntityId
+    """EUI-64 of the load controller: the supplementary party of the alerts."""
+    state: str
+    """Path of the SQLite file that holds counters and messages; ":memory:" only for simulations."""
+    keys: list[str] = []
+    """Folders of certificates and keys; read by the caller, not by the gateway."""
+    test_mode: bool = False
+    """True admits publicly known test keys."""
+
+    dcc_url: str = "http://127.0.0.1:8079"
+    """Where the DCC's services are; /api/v1/serviceT and /api/v1/serviceS are appended."""
+    receive_listen: str = "127.0.0.1:1880"
+    """host:port to listen on for responses and alerts; port 0 takes any free one."""
+    receive_path: str = "/smartdcc/duis"
+    """The path of the receive address."""
+    schema_version: str = "5.4"
+    """DUIS schema version told in each request."""
+
+    attempt_timeout_s: float = 3.0
+    """One HTTP exchange with the DCC, in seconds: 3 is what the DCC emulator's client waits."""
+    retry_first_s: float = 0.5
+    """The pause before the first repeated attempt, in seconds; each next one is twice as long."""
+    retry_max_s: float = 30.0
+    """The longest pause between two attempts, in seconds."""
+    transform_timeout_s: float = 3600.0
+    """How long to try to get a pre-command, in seconds: rides out an hour without the DCC."""
+    response_timeout_s: float = 7200.0
+    """From signing to the device's response, in seconds. Assumed: the 2 h class of the DCC's
+    published round-trip targets; set it to the class that you have agreed."""
+    counter_floor: int = 0
+    """Originator counters begin above this: for a supplier that used some before."""
+    fragments_in_flight: int = 1
+    """Fragments of one device that may be on their way at once; other devices do not wait."""
+
+    repeat_codes: list[str] = ["E40", "E47", "E48"]
+    """DUIS codes that mean "this counter was used before" and, in answer to a repeated request,
+    are no failure. Assumed: their meaning is not public."""
+    believe_unsigned_errors: bool = False
+    """Whether an unsigned error at the receive address ends a request. False only notes it as the
+    likely reason and waits for the time-out, for anybody who reaches the address could post it."""
+
+    max_message_octets: int = 65536
+    """The largest message to send or to reassemble, in octets."""
+    max_queued_messages_per_device: int = 1000
+    """More than so many unfinished messages for one device are not taken."""
+    replay_window: int = 1024
+    """How many of a device's latest counters are remembered; older alerts are ignored."""
+    keep_finished_s: float = 2_592_000.0
+    """How long the status of an ended message can be asked for, in seconds: 30 days."""
+    max_unacknowledged_messages: int = 100_000
+    """With so many received messages waiting for an ack, alerts are refused with 503."""
+
+    def check(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            ConfigurationError: names the setting, its value and what is expected.
+        """
+        if self.supplier_id == self.load_controller_id:
+            raise ConfigurationError(
+                f"supplier_id and load_controller_id are both {self.supplier_id}: the DSRSP needs "
+                "two identities, an import supplier's and a load controller's"
+            )
+        for name in (
+            "attempt_timeout_s",
+            "retry_first_s",
+            "retry_max_s",
+            "transform_timeout_s",
+            "response_timeout_s",
+            "fragments_in_flight",
+            "max_message_octets",
+            "max_queued_messages_per_device",
+            "replay_window",
+            "keep_finished_s",
+            "max_unacknowledged_messages",
+        ):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not self.dcc_url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"dcc_url must be http://… or https://…, not {self.dcc_url!r}")
+        if not self.receive_path.startswith("/"):
+            raise ConfigurationError(f"receive_path must begin with /, not {self.receive_path!r}")

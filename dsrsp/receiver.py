@@ -1,0 +1,86 @@
+"""The receive address: an HTTP server that the DCC posts responses and alerts to.
+
+It answers 204 when a message is taken (durably, where it matters), 400 when it is refused,
+with a line that says what is wrong, and 503 when it cannot be stored just now, so that the
+DCC tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from types import TracebackType
+
+from aiohttp import web
+
+from dsrsp.errors import ConfigurationError, ReceivedRefused, StorageError
+from gbcs.duis import MAX_DUIS_OCTETS
+
+logger = logging.getLogger("dsrsp")
+
+Receive = Callable[[bytes], None]
+"""Takes one posted message in, or raises ReceivedRefused (400) or StorageError (503)."""
+
+
+class Receiver:
+    """Serves the receive address.
+
+    Args:
+        receive: called with each body.
+        listen: host:port, used where there is no listener.
+        path: the path of the receive address.
+        listener: a bound and listening socket to serve instead.
+    """
+
+    def __init__(
+        self, receive: Receive, *, listen: str, path: str, listener: socket.socket | None
+    ) -> None:
+        self._receive = receive
+        self._listen = listen
+        self._listener = listener
+        # A body over the limit is aiohttp's 413, before it is read whole.
+        app = web.Application(client_max_size=MAX_DUIS_OCTETS)
+        app.router.add_post(path, self._post)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self.port = 0
+
+    async def __aenter__(self) -> Receiver:
+        await self._runner.setup()
+        try:
+            await self._site().start()
+        except (OSError, ConfigurationError) as error:
+            await self._runner.cleanup()
+            raise ConfigurationError(
+                f"receive_listen = {self._listen!r}: cannot listen: {error}"
+            ) from None
+        self.port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._runner.cleanup()
+
+    def _site(self) -> web.BaseSite:
+        if self._listener is not None:
+            return web.SockSite(self._runner, self._listener)
+        host, _, port = self._listen.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+            raise ConfigurationError("expected host:port with a port of 0 to 65535")
+        return web.TCPSite(self._runner, host.strip("[]"), int(port))
+
+    async def _post(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            self._receive(body)
+        except ReceivedRefused as refusal:
+            logger.warning("refused a message posted by %s: %s", request.remote, refusal)
+            return web.Response(status=400, text=f"{refusal}\n")
+        except StorageError as error:
+            logger.error("could not store a message posted by %s: %s", request.remote, error)
+            return web.Response(status=503, text="cannot be stored now; try again\n")
+        return web.Response(status=204)

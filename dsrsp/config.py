@@ -51,7 +51,7 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fragments_in_flight: int = 1
     """Fragments of one device that may be on their way at once; other devices do not wait."""
 
-    repeat_codes: list[str] = ["E40", "E47", "E48"]
+    repeat_codes: tuple[str, ...] = ("E40", "E47", "E48")
     """DUIS codes that mean "this counter was used before" and, in answer to a repeated request,
     are no failure. Assumed: their meaning is not public."""
     believe_unsigned_errors: bool = False

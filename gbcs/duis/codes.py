@@ -44,6 +44,10 @@ class Code(enum.StrEnum):
     PRE_COMMAND_NOT_KNOWN = "E41"
     PRE_COMMAND_CHANGED = "E42"
     GBCS_SIGNATURE_INVALID = "E43"
+    GBCS_INVALID = "E44"
+    SIGNED_PRE_COMMAND_REPEATED = "E47"
+    COUNTER_USED_BEFORE = "E48"
+    XML_CERTIFICATE_REFUSED = "E63"
     XML_SIGNATURE_INVALID = "E64"
     XML_INVALID = "E65"
     SYSTEM_ERROR = "E100"
@@ -114,6 +118,16 @@ _MEANINGS: dict[str, tuple[str, Standing]] = {
     ),
     Code.GBCS_SIGNATURE_INVALID: (
         "the signature of the signed pre-command does not hold",
+        Standing.ASSUMED,
+    ),
+    Code.GBCS_INVALID: ("the payload is not a signed pre-command", Standing.ASSUMED),
+    Code.SIGNED_PRE_COMMAND_REPEATED: (
+        "this signed pre-command was accepted before",
+        Standing.ASSUMED,
+    ),
+    Code.COUNTER_USED_BEFORE: ("the originator counter was used before", Standing.ASSUMED),
+    Code.XML_CERTIFICATE_REFUSED: (
+        "the XML-signing certificate is unknown, or not the originator's",
         Standing.ASSUMED,
     ),
     Code.XML_SIGNATURE_INVALID: (

@@ -1,0 +1,54 @@
+"""What the logic asks the world to do, in order, after the state is durable."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gbcs.entity_id import EntityId
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send a GBCS message to a device that is connected."""
+
+    device: EntityId
+    request_id: str
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """POST a DUIS message to a user; tell the logic how it went."""
+
+    posting_id: int
+    url: str
+    xml: bytes
+
+
+class Severity(enum.Enum):
+    """How much a log line matters; the values are those of Python's logging."""
+
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write a log line: what, who, why."""
+
+    severity: Severity
+    text: str
+
+
+Effect: TypeAlias = Deliver | Post | Note
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer in the same HTTP exchange."""
+
+    http_status: int
+    xml: bytes

@@ -1,0 +1,155 @@
+"""What waits to be posted to the users: retried with backoff, then held, dropped at last."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dcc_sim.core.effects import Post, Severity
+from dcc_sim.core.state import State
+from dcc_sim.ports import PostingRow
+from gbcs.entity_id import EntityId
+
+
+@dataclass(slots=True)
+class _Waiting:
+    row: PostingRow
+    # Counted from the first attempt of this run: what a restart interrupted gets its full time.
+    retry_until: float
+    failures: int = 0
+    paused: bool = False
+
+
+class Outbox:
+    """Posts each message until a user takes it (2xx).
+
+    A user that answers gets all that was held for it at once. Order is that of creation, but
+    several POSTs are under way at a time and a failed one does not hold up the others.
+
+    Source: retries for 300 s, then held for two days, as DCC does with device alerts.
+    """
+
+    def __init__(self, state: State, now: float) -> None:
+        self._state = state
+        self._waiting: dict[int, _Waiting] = {}
+        self._ready: dict[EntityId, deque[int]] = {}
+        self._in_flight: dict[EntityId, set[int]] = {}
+        # When to try again, what, after which failure: an entry of an earlier failure is void.
+        self._pauses: list[tuple[float, int, int]] = []
+        self._unreached: dict[EntityId, dict[int, None]] = {}
+        self.enqueue(state.stored_postings, now)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def enqueue(self, rows: Sequence[PostingRow], now: float) -> None:
+        """Take over messages that are already saved."""
+        for row in rows:
+            if row.user not in self._state.users:
+                self._drop(row, "is no longer a user of this DCC")
+                continue
+            retry_until = now + self._state.config.post_limit_s
+            self._waiting[row.posting_id] = _Waiting(row, retry_until)
+            self._ready.setdefault(row.user, deque()).append(row.posting_id)
+            self._fill(row.user)
+
+    def handle_posted(self, posting_id: int) -> None:
+        """The user took a message."""
+        waiting = self._waiting.pop(posting_id, None)
+        if waiting is None:
+            return
+        self._state.storage.delete_posting(posting_id)
+        user = waiting.row.user
+        self._in_flight[user].discard(posting_id)
+        self._state.note(
+            Severity.INFO, f"posted {waiting.row.kind} {waiting.row.reference} to {user}"
+        )
+        self._release(user)
+        self._fill(user)
+
+    def handle_post_failed(
+        self, posting_id: int, reason: str, now: float, *, reached: bool
+    ) -> None:
+        """A POST came to nothing; try again later.
+
+        Args:
+            posting_id: which.
+            reason: for the log.
+            now: seconds since 1970.
+            reached: whether the user answered at all; what did not reach it is tried again as
+                soon as something else does.
+        """
+        waiting = self._waiting.get(posting_id)
+        if waiting is None:
+            return
+        config = self._state.config
+        row = waiting.row
+        self._in_flight[row.user].discard(posting_id)
+        if now >= row.created + config.hold_limit_s:
+            del self._waiting[posting_id]
+            self._drop(row, f"did not take it for {config.hold_limit_s:g} s: {reason}")
+        else:
+            pause = self._pause(waiting, reason, now)
+            waiting.failures += 1
+            waiting.paused = True
+            heapq.heappush(self._pauses, (now + pause, posting_id, waiting.failures))
+            if not reached:
+                self._unreached.setdefault(row.user, {})[posting_id] = None
+        self._fill(row.user)
+
+    def handle_timer(self, now: float) -> None:
+        """Try again what has waited long enough."""
+        while self._pauses and self._pauses[0][0] <= now:
+            _, posting_id, failures = heapq.heappop(self._pauses)
+            self._resume(posting_id, failures)
+
+    def get_timer(self) -> float | None:
+        """Return when handle_timer is to be called, in seconds since 1970."""
+        return self._pauses[0][0] if self._pauses else None
+
+    def _pause(self, waiting: _Waiting, reason: str, now: float) -> float:
+        config = self._state.config
+        row = waiting.row
+        what = f"{row.kind} {row.reference} was not taken by {row.user}: {reason}"
+        if now >= waiting.retry_until:
+            self._state.note(Severity.ERROR, f"{what}; held, next try in {config.held_retry_s:g} s")
+            return config.held_retry_s
+        # The power is bounded, or it would overflow after a thousand failures.
+        pause = config.post_backoff_s * 2.0 ** min(waiting.failures, 30)
+        pause = min(pause, config.post_backoff_max_s)
+        self._state.note(Severity.WARNING, f"{what}; next try in {pause:g} s")
+        return pause
+
+    def _release(self, user: EntityId) -> None:
+        """A user that answers again gets at once what could not reach it."""
+        for posting_id in sorted(self._unreached.pop(user, ())):
+            waiting = self._waiting.get(posting_id)
+            if waiting is not None:
+                self._resume(posting_id, waiting.failures)
+
+    def _resume(self, posting_id: int, failures: int) -> None:
+        waiting = self._waiting.get(posting_id)
+        if waiting is None or not waiting.paused or waiting.failures != failures:
+            return
+        waiting.paused = False
+        self._unreached.get(waiting.row.user, {}).pop(posting_id, None)
+        self._ready[waiting.row.user].append(posting_id)
+        self._fill(waiting.row.user)
+
+    def _fill(self, user: EntityId) -> None:
+        ready = self._ready.get(user, deque())
+        in_flight = self._in_flight.setdefault(user, set())
+        url = self._state.users[user].receive_url
+        while ready and len(in_flight) < self._state.config.posts_in_flight:
+            posting_id = ready.popleft()
+            in_flight.add(posting_id)
+            row = self._waiting[posting_id].row
+            self._state.effects.append(Post(posting_id, url, row.xml))
+
+    def _drop(self, row: PostingRow, why: str) -> None:
+        self._state.storage.delete_posting(row.posting_id)
+        self._state.note(
+            Severity.ERROR, f"dropped {row.kind} {row.reference} for {row.user}, which {why}"
+        )

@@ -1,0 +1,188 @@
+"""Drives the logic on an event loop: commits first, then carries out what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from dcc_sim.core.dcc import Dcc
+from dcc_sim.core.effects import Deliver, Note, Post, Reply
+from dcc_sim.core.services import Service
+from dcc_sim.errors import StoreError
+from dcc_sim.ports import Storage
+from gbcs.device_link import Challenge
+from gbcs.entity_id import EntityId
+from gbcs.ports import Clock
+
+_LOG = logging.getLogger("dcc_sim")
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Calls the logic, makes its state durable, carries out its effects, wakes it in time.
+
+    What comes in during one turn of the event loop shares one commit. When a commit fails, or
+    anything else goes wrong inside, the logic is made anew from what is durable: nothing that
+    was said to a user is lost, because nothing is said before it is durable.
+
+    Args:
+        make_dcc: makes the logic from the storage, given the time.
+        storage: what make_dcc uses.
+        clock: seconds since 1970.
+        deliver: sends octets to a connected device, without waiting.
+        post: begins a POST, without waiting.
+        connected_devices: who is connected now.
+
+    Raises:
+        StoreError: the state cannot be read.
+    """
+
+    def __init__(
+        self,
+        make_dcc: Callable[[float], Dcc],
+        storage: Storage,
+        *,
+        clock: Clock,
+        deliver: Callable[[Deliver], None],
+        post: Callable[[Post], None],
+        connected_devices: Callable[[], list[EntityId]],
+    ) -> None:
+        self._make_dcc = make_dcc
+        self._storage = storage
+        self._clock = clock
+        self._deliver = deliver
+        self._post = post
+        self._connected_devices = connected_devices
+        self._dcc = make_dcc(clock())
+        self._waiters: list[asyncio.Future[None]] = []
+        self._flush_handle: asyncio.Handle | None = None
+        self._timer_handle: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Carry out what a restart found waiting; needs a running event loop."""
+        self._call(lambda _dcc, _now: None)
+
+    def close(self) -> None:
+        """Stop, after what came in so far is durable."""
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush()
+        self._closed = True
+        for handle in (self._flush_handle, self._timer_handle):
+            if handle is not None:
+                handle.cancel()
+        self._fail_waiters(StoreError("the simulator is stopping"))
+
+    async def request(self, service: Service, octets: bytes) -> Reply:
+        """Answer a request; returns when what the answer says is durable.
+
+        Raises:
+            StoreError: the state cannot be written; nothing was done.
+        """
+        reply = self._call(lambda dcc, now: dcc.receive_untrusted_request(service, octets, now))
+        if reply is None:
+            raise StoreError("the simulator cannot keep its state at the moment")
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+        return reply
+
+    def check_untrusted_proof(self, device: EntityId, challenge: Challenge, text: str) -> None:
+        """See Dcc.check_untrusted_proof."""
+        self._dcc.check_untrusted_proof(device, challenge, text, self._clock())
+
+    def connected(self, device: EntityId) -> None:
+        """A device can be sent to."""
+        self._call(lambda dcc, now: dcc.handle_connected(device, now))
+
+    def disconnected(self, device: EntityId) -> None:
+        """A device cannot be sent to any more."""
+        self._call(lambda dcc, _now: dcc.handle_disconnected(device))
+
+    def message(self, device: EntityId, octets: bytes) -> None:
+        """A connected device sent something."""
+        self._call(lambda dcc, now: dcc.receive_untrusted_message(device, octets, now))
+
+    def posted(self, posting_id: int) -> None:
+        """A POST was taken."""
+        self._call(lambda dcc, _now: dcc.handle_posted(posting_id))
+
+    def post_failed(self, posting_id: int, reason: str, *, reached: bool) -> None:
+        """A POST came to nothing."""
+        self._call(
+            lambda dcc, now: dcc.handle_post_failed(posting_id, reason, now, reached=reached)
+        )
+
+    def _call(self, action: Callable[[Dcc, float], T]) -> T | None:
+        if self._closed:
+            return None
+        try:
+            result = action(self._dcc, self._clock())
+        except Exception as error:
+            self._begin_anew(error)
+            return None
+        if self._flush_handle is None:
+            self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
+        return result
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        try:
+            self._storage.commit()
+        except StoreError as error:
+            self._begin_anew(error)
+            return
+        waiters, self._waiters = self._waiters, []
+        self._carry_out()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._arm()
+
+    def _carry_out(self) -> None:
+        for effect in self._dcc.take_effects():
+            match effect:
+                case Note():
+                    _LOG.log(effect.severity.value, "%s", effect.text)
+                case Deliver():
+                    self._deliver(effect)
+                case Post():
+                    self._post(effect)
+
+    def _arm(self) -> None:
+        if self._timer_handle is not None:
+            self._timer_handle.cancel()
+            self._timer_handle = None
+        when = self._dcc.get_timer()
+        if when is not None:
+            delay = max(0.0, when - self._clock())
+            self._timer_handle = asyncio.get_running_loop().call_later(delay, self._wake)
+
+    def _wake(self) -> None:
+        self._timer_handle = None
+        self._call(lambda dcc, now: dcc.handle_timer(now))
+
+    def _begin_anew(self, error: Exception) -> None:
+        _LOG.error("%s: %s; taking up the state as it is on the disk", type(error).__name__, error)
+        _LOG.debug("where it happened", exc_info=error)
+        self._fail_waiters(StoreError(f"nothing was done: {error}"))
+        try:
+            self._dcc = self._make_dcc(self._clock())
+            for device in self._connected_devices():
+                self._dcc.handle_connected(device, self._clock())
+        except StoreError as still:
+            # The old logic stays; what it does next fails and leads here again.
+            _LOG.error("%s", still)
+            return
+        if self._flush_handle is None:
+            self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
+
+    def _fail_waiters(self, error: StoreError) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)

@@ -244,7 +244,7 @@ def _check_certificate(
         except CertificateRefused:
             return Check(what, Verdict.FAILS, str(error))
         return Check(what, Verdict.OUT_OF_TIME, str(error))
-    return Check(what, Verdict.HOLDS, f"valid at {at.isoformat()}")
+    return Check(what, Verdict.HOLDS, f"valid at {at.isoformat(timespec='seconds')}")
 
 
 def _meaning(part: Part, keystore: KeyStore | None) -> str:
@@ -270,6 +270,10 @@ def _number(part: Part) -> str:
     return str(part.value)
 
 
+def _invoke_id(part: Part) -> str:
+    return f"{part.value}: low three octets of the counter"
+
+
 def _octet_count(part: Part) -> str:
     return f"{part.value} octets"
 
@@ -291,7 +295,7 @@ def _message_code(part: Part) -> str:
 
 
 def _label(part: Part) -> str:
-    return f"label {part.value - FIRST_LABEL_OBIS + 1}"
+    return f"value of label {part.value - FIRST_LABEL_OBIS + 1}"
 
 
 def _result(part: Part) -> str:
@@ -313,7 +317,7 @@ _MEANINGS: Mapping[str, Callable[[Part], str]] = {
     "originator_counter": _number,
     "supplementary_remote_party_counter": _number,
     "supplementary_originator_counter": _number,
-    "invoke_id": _number,
+    "invoke_id": _invoke_id,
     "message_code": _message_code,
     "other_information_length": _octet_count,
     "content_length": _octet_count,

@@ -345,7 +345,7 @@ def _invoke_id(first: bytes, last: bytes) -> list[Any]:
 
     return [
         _constant("service tag and priority", first),
-        _named("invoke_id", "invoke id (low 3 octets of the counter)", c.Int24ub),
+        _named("invoke_id", "invoke id", c.Int24ub),
         _Agree("invoke_id", agree),
         _constant("empty fields" if len(last) > 1 else "date-time, empty", last),
     ]
@@ -392,9 +392,9 @@ def _message_ends(values: Any, offset: int) -> str | None:
 _LABEL_LAST = FIRST_LABEL_OBIS + MAX_LABELS - 1
 
 _SET_LABEL = _Around(
-    [_constant("set: class 1, OBIS 0-0:94.44.0", b"\x02" + CLASS_DATA_OBIS_PREFIX)],
+    [_constant("set class 1, 0-0:94.44.0", b"\x02" + CLASS_DATA_OBIS_PREFIX)],
     _Part(
-        "label (0B is the first)",
+        "OBIS end",
         c.Int8ub,
         lambda v: FIRST_LABEL_OBIS <= v <= _LABEL_LAST,
         f"{FIRST_LABEL_OBIS:02X} to {_LABEL_LAST:02X}",
@@ -470,7 +470,7 @@ _MAYBE_SIGNED = [
 _MAC_HEADER = [
     _constant("general-ciphering tag", MAC_HEADER_START[:1]),
     _constant("six empty fields", MAC_HEADER_START[1:]),
-    _named("ciphered_length", "length of all that follows", _Length()),
+    _named("ciphered_length", "length of what follows", _Length()),
     _constant("security header", SECURITY_HEADER),
 ]
 
@@ -508,7 +508,7 @@ class Layout:
         """
         try:
             values: Mapping[str, Any] = self._compiled.parse(octets)
-        except (c.ConstructError, struct.error):
+        except (c.ConstructError, struct.error, ValueError):
             return None
         return values
 

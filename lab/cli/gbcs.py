@@ -31,7 +31,8 @@ from smtunnel import (
 
 # Hex digits, blanks and line ends of the longest message, with room for a generous layout.
 _MAX_INPUT_OCTETS = 16 * MAX_MESSAGE_OCTETS
-_MOST_OCTETS_SHOWN = 24
+_MOST_OCTETS_SHOWN = 16
+_PIPE_WIDTH = 140
 _STYLES = {
     Verdict.HOLDS: "green",
     Verdict.FAILS: "bold red",
@@ -176,12 +177,20 @@ def _read_moment(moment: str | None) -> datetime:
 
 
 def _print(inspection: Inspection, carried: _Carried | None, *, judged: bool) -> None:
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Nothing to fit into: what reads the output should not meet lines cut at 80 columns.
+        console = Console(highlight=False, width=_PIPE_WIDTH)
     size = sum(len(field.octets) for field in inspection.fields)
-    table = Table(title=f"{inspection.title}, {size} octets", box=box.SIMPLE, title_justify="left")
+    table = Table(
+        title=f"{inspection.title}, {size} octets",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("offset", justify="right")
-    table.add_column("octets", justify="right")
-    table.add_column("part", overflow="fold")
+    table.add_column("length", justify="right")
+    table.add_column("part", no_wrap=True)
     table.add_column("hexadecimal", overflow="fold")
     table.add_column("meaning", overflow="fold")
     for field in inspection.fields:
@@ -192,7 +201,7 @@ def _print(inspection: Inspection, carried: _Carried | None, *, judged: bool) ->
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     for check in inspection.checks:
-        console.print(_check_line(check))
+        console.print(_check_line(check), soft_wrap=True)
     if not inspection.checks:
         console.print(Text("signature: none; a pre-command never has one"))
     if not judged and any(check.verdict is Verdict.OUT_OF_TIME for check in inspection.checks):
@@ -200,7 +209,7 @@ def _print(inspection: Inspection, carried: _Carried | None, *, judged: bool) ->
             Text("Certificates out of time are told, but fail nothing: judge them with --at TIME.")
         )
     if carried is not None:
-        console.print(_carried_text(carried))
+        console.print(_carried_text(carried), soft_wrap=True)
 
 
 def _check_line(check: Check) -> Text:
@@ -256,5 +265,13 @@ def _json_object(
             "fragment": carried.describe(),
             "reason": carried.reason or None,
         },
-        "holds": holds,
+        "verdict": _verdict(inspection, holds),
     }
+
+
+def _verdict(inspection: Inspection, holds: bool) -> str:
+    if not holds:
+        return "something fails"
+    if any(check.verdict is Verdict.HOLDS for check in inspection.checks):
+        return "what can be checked holds"
+    return "nothing can be checked"

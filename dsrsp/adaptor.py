@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -119,7 +119,10 @@ class Adaptor:
             deadline = self._clock() + self._config.transform_timeout_s
             action = self._apply(request, Input.BEGIN, deadline=deadline)
         else:
-            action = self._apply(request, Input.RESUME)
+            # The DCC may be about to post what it could not while we were away.
+            grace = self._clock() + self._config.resume_grace_s
+            deadline = grace if request.deadline is None else max(request.deadline, grace)
+            action = self._apply(request, Input.RESUME, deadline=deadline)
         while not request.final:
             try:
                 action = await self._do(live, action)
@@ -137,7 +140,7 @@ class Adaptor:
             return self._apply(live.request, Input.KEPT)
         if action is Action.SEND:
             return await self._send(live)
-        await self._within(live, live.ended.wait())
+        await self._within(live, live.ended.wait)
         raise _Ended
 
     # The two exchanges
@@ -179,11 +182,11 @@ class Adaptor:
     ) -> DuisResponse | None:
         """Post once, after a pause if it failed before; None: no answer that can be believed."""
         if live.failures:
-            await self._within(live, asyncio.sleep(self._pause_s(live.failures)))
+            pause_s = self._pause_s(live.failures)
+            await self._within(live, lambda: asyncio.sleep(pause_s))
         try:
-            return self._believe(
-                live.request, await self._within(live, self._dcc.post(service, octets))
-            )
+            answer = await self._within(live, lambda: self._dcc.post(service, octets))
+            return self._believe(live.request, answer)
         except (DccUnreachable, AnswerNotBelieved) as error:
             self._note_trouble(live, str(error))
             return None
@@ -281,11 +284,13 @@ class Adaptor:
 
     # Time
 
-    async def _within(self, live: LiveRequest, work: Awaitable[T]) -> T:
-        """Wait for work, but not past the deadline, nor when news has ended the request."""
+    async def _within(self, live: LiveRequest, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do work, but not past the deadline, nor when news has ended the request."""
         deadline = live.request.deadline
-        remaining = None if deadline is None else max(0.0, deadline - self._clock())
-        task: asyncio.Future[T] = asyncio.ensure_future(work)
+        remaining = None if deadline is None else deadline - self._clock()
+        if remaining is not None and remaining <= 0:
+            raise _TimeUp
+        task = asyncio.ensure_future(work())
         ended = asyncio.ensure_future(live.ended.wait())
         both: tuple[asyncio.Future[Any], ...] = (task, ended)
         try:

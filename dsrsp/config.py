@@ -46,6 +46,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     response_timeout_s: float = 7200.0
     """From signing to the device's response, in seconds. Assumed: the 2 h class of the DCC's
     published round-trip targets; set it to the class that you have agreed."""
+    resume_grace_s: float = 90.0
+    """After a restart, the least time that a request still gets, in seconds: the DCC repeats
+    what it could not post to us."""
     counter_floor: int = 0
     """Originator counters begin above this: for a supplier that used some before."""
     fragments_in_flight: int = 1
@@ -86,6 +89,7 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "retry_max_s",
             "transform_timeout_s",
             "response_timeout_s",
+            "resume_grace_s",
             "fragments_in_flight",
             "max_message_octets",
             "max_queued_messages_per_device",

@@ -121,6 +121,7 @@ class Downlink:
 
     def _load(self, outgoing: OutgoingMessage) -> _LiveMessage:
         requests = self._storage.requests(outgoing.ref)
+        self._unload(outgoing.ref)
         live = _LiveMessage(outgoing, outgoing.status, requests)
         self._messages[outgoing.ref] = live
         for request in requests:
@@ -166,7 +167,6 @@ class Downlink:
         with contextlib.suppress(StorageError):
             stored = self._storage.message(ref)
             if stored is not None:
-                self._unload(ref)
                 self._load(stored)
 
     # One message
@@ -185,7 +185,7 @@ class Downlink:
                 while waiting and len(running) < self._config.fragments_in_flight:
                     request = waiting.popleft()
                     if message.status.final and request.state is State.RESERVED:
-                        self._apply(request, Input.WITHDRAW, reason="its message has failed")
+                        self._apply(request, Input.WITHDRAW, reason="its message has ended")
                         continue
                     running.add(asyncio.create_task(self._run(message, request)))
                 if running:

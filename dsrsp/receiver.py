@@ -7,15 +7,19 @@ DCC tries again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable
 from types import TracebackType
+from typing import Final
 
 from aiohttp import web
 
 from dsrsp.errors import ConfigurationError, ReceivedRefused, StorageError
 from gbcs.duis import MAX_DUIS_OCTETS
+
+_BODY_TIMEOUT_S: Final = 10.0
 
 logger = logging.getLogger("dsrsp")
 
@@ -74,7 +78,12 @@ class Receiver:
         return web.TCPSite(self._runner, host.strip("[]"), int(port))
 
     async def _post(self, request: web.Request) -> web.Response:
-        body = await request.read()
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                body = await request.read()
+        except TimeoutError:
+            text = f"the body did not come in {_BODY_TIMEOUT_S:g} s\n"
+            return web.Response(status=408, text=text)
         try:
             self._receive(body)
         except ReceivedRefused as refusal:

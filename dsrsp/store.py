@@ -245,7 +245,7 @@ class SqliteStore:
                 request.pre_command.to_bytes(),
                 _KEPT_AS.get(request.state, request.state).value,
                 request.deadline,
-                request.signed_request,
+                None if request.final else request.signed_request,
                 request.posts,
                 None if request.results is None else bytes(request.results),
                 request.reason,

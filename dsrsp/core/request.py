@@ -42,7 +42,7 @@ class State(enum.Enum):
     TIMED_OUT = "timed out"
     """(kept, final) No answer in time; what became of it is not known."""
     WITHDRAWN = "withdrawn"
-    """(kept, final) Not sent, because its message had already failed."""
+    """(kept, final) Not sent, because its message had already ended."""
 
 
 class Input(enum.Enum):
@@ -59,7 +59,7 @@ class Input(enum.Enum):
     REPEAT_REFUSAL = "the DCC refused a repeated request because it has seen it before"
     RESPONSE = "the device's response is here and verified"
     TIMER = "the time is up"
-    WITHDRAW = "its message has failed"
+    WITHDRAW = "its message has ended"
     RESUME = "this process has restarted"
 
 

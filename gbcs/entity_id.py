@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import total_ordering
+from typing import NoReturn
 
 from gbcs.errors import BuildError
 
@@ -14,7 +15,7 @@ _TEXT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@total_ordering
 class EntityId:
     """An EUI-64: eight octets that name an organisation or a device.
 
@@ -27,14 +28,36 @@ class EntityId:
     Source: GBCS 4.3, system titles are Entity Identifiers (EUI-64).
     """
 
+    # No dataclass: readers of configuration files would take one for a table of its fields.
+    __slots__ = ("octets",)
+
     octets: bytes
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.octets, bytes) or len(self.octets) != ENTITY_ID_OCTETS:
+    def __init__(self, octets: bytes) -> None:
+        if not isinstance(octets, bytes) or len(octets) != ENTITY_ID_OCTETS:
             raise BuildError(
-                f"an entity identifier is {ENTITY_ID_OCTETS} octets, not {self.octets!r}: "
+                f"an entity identifier is {ENTITY_ID_OCTETS} octets, not {octets!r}: "
                 "use EntityId.parse for text"
             )
+        object.__setattr__(self, "octets", octets)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("an EntityId cannot be changed")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("an EntityId cannot be changed")
+
+    def __reduce__(self) -> tuple[type[EntityId], tuple[bytes]]:
+        return EntityId, (self.octets,)
+
+    def __eq__(self, other: object) -> bool:
+        return self.octets == other.octets if isinstance(other, EntityId) else NotImplemented
+
+    def __lt__(self, other: EntityId) -> bool:
+        return self.octets < other.octets if isinstance(other, EntityId) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.octets)
 
     @classmethod
     def parse(cls, text: str) -> EntityId:

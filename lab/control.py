@@ -155,7 +155,7 @@ class ControlInterface:
         self._gateway = gateway
         self._send = send
         self._token = token.encode()
-        self._gateway_errors = gateway_errors
+        self._refusals: tuple[type[Exception], ...] = (BuildError, *gateway_errors)
         self._pending: dict[str, Received] = {}
         self._changed = asyncio.Condition()
         self.app = web.Application(
@@ -211,7 +211,7 @@ class ControlInterface:
             return await handler(request)
         except web.HTTPException as error:
             return _error(error.status, error.text or error.reason)
-        except (BuildError, *self._gateway_errors) as error:
+        except self._refusals as error:
             logger.warning("refused a control request: %s", error)
             return _error(400, str(error))
 

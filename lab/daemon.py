@@ -24,7 +24,7 @@ import cem
 import dcc_sim
 import dsrsp
 from gbcs import EntityId
-from gbcs.duis import Schema
+from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
 from gbcs.ports import Journal, NullJournal
 from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
@@ -39,8 +39,6 @@ from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
 from smtunnel.errors import TunnelError
-
-SCHEMA_FILES = ("duis54.xsd", "xmldsig-core-schema.xsd", "XMLSchema.dtd", "datatypes.dtd")
 
 
 def inherited_listener(listen: str) -> socket.socket | None:
@@ -82,14 +80,11 @@ def read_duis_schema(main_file: Path) -> Schema:
         ConfigError: a file is missing.
         gbcs.errors.DuisSchemaError: it is not a schema that can be loaded.
     """
-    names = {main_file.name, *SCHEMA_FILES[1:]}
+    beside = [main_file.parent / name for name in SCHEMA_FILES]
     try:
-        files = {name: (main_file.parent / name).read_bytes() for name in names}
+        files = {path.name: path.read_bytes() for path in (main_file, *beside) if path.exists()}
     except OSError as error:
-        raise ConfigError(
-            f"{main_file}: cannot read the DUIS schema: {error}; the folder must hold "
-            f"{', '.join(SCHEMA_FILES)}"
-        ) from None
+        raise ConfigError(f"{main_file}: cannot read the DUIS schema: {error}") from None
     return Schema(files, main_file.name)
 
 

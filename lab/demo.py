@@ -81,12 +81,15 @@ async def run_demo(
     async with LocalSystem(folder, pki, duis_schema=duis_schema) as system:
         device = system.identities.device_id
         async with system.control("dsrsp") as dsrsp, system.control("cem") as cem:
-            previous: str | None = None
+            previous: tuple[bool, str] | None = None
             for message in make_story(datetime.now(UTC), lambda: str(uuid.uuid4())):
                 leg = Leg(message)
                 sender, receiver = (dsrsp, cem) if message.downlink else (cem, dsrsp)
                 to = device if message.downlink else None
-                previous = await _send(leg, sender, receiver, to=to, answers=previous)
+                # What the receiver sent just before is what this message answers.
+                answers = previous[1] if previous and previous[0] != message.downlink else None
+                ref = await _send(leg, sender, receiver, to=to, answers=answers)
+                previous = message.downlink, ref
                 leg.journey = journey_of(
                     read_journal(system.journal("dcc-sim")),
                     downlink=message.downlink,

@@ -18,6 +18,7 @@ from lab.errors import LabError
 from lab.journal import read_journal
 
 _SUFFIX = {"gbcs": ".hex", "duis": ".xml", "carrier": ".txt"}
+_CARRIER = {"down": "ecs46a", "up": "ecs200"}
 
 
 def merged_events(journals: Iterable[Path]) -> list[dict[str, Any]]:
@@ -61,7 +62,8 @@ def _write_event(number: int, event: dict[str, Any], folder: Path) -> dict[str, 
         name = f"{event['direction']}-{event['kind']}"
         content = bytes.fromhex(event["xml"])
     else:
-        name = f"{event['direction']}-{event['carrier']}-fragment-{event['index']}"
+        carrier = _CARRIER[event["direction"]]
+        name = f"{event['direction']}-{carrier}-fragment-{event['index']}"
         content = str(event["payload"]).encode() + b"\n"
     path = folder / (f"{number:04d}-{kind}-{_file_name(name)}" + _SUFFIX[kind])
     path.write_bytes(content)

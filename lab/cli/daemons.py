@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -356,7 +357,8 @@ async def _receive(
                     text = received.message.decode("utf-8", "backslashreplace")
                     click.echo(json.dumps(facts | {"message": text}))
                 else:
-                    click.get_binary_stream("stdout").write(received.message)
+                    sys.stdout.buffer.write(received.message)
+                    sys.stdout.buffer.flush()
                 # Only now is it ours: written down, or out of the door.
                 await client.ack(received.ref)
             left -= len(messages)

@@ -83,25 +83,28 @@ def _tell(number: int, leg: Leg, console: Console) -> None:
         f"[bold]{number}. {leg.message.name}[/]  {way}, {len(leg.message.octets)} octets of XML"
     )
     for seconds, state in leg.states:
-        console.print(f"   {seconds * 1000:8.1f} ms  {STATE_WORDS[state]}")
+        console.print(f"   {seconds * 1000:8.1f} ms  {STATE_WORDS[state]}", soft_wrap=True)
     same = "[green]byte for byte as sent[/]" if leg.identical else "[red]NOT what was sent[/]"
     console.print(f"   {leg.arrived_s * 1000:8.1f} ms  with the application, {same}")
     if leg.journey is not None:
-        carrier = "ECS46a commands" if leg.message.downlink else "ECS200 alerts"
+        carrier = "ECS46a command" if leg.message.downlink else "ECS200 alert"
+        plural = "" if leg.journey.fragments == 1 else "s"
         console.print(
-            f"   {leg.journey.fragments} {carrier}; GBCS {leg.journey.gbcs_octets} octets in "
-            f"{leg.journey.gbcs} messages; DUIS {leg.journey.duis_octets} octets in "
-            f"{leg.journey.duis}\n"
+            f"   {leg.journey.fragments} {carrier}{plural}; "
+            f"GBCS {leg.journey.gbcs_octets} octets in {leg.journey.gbcs}; "
+            f"DUIS {leg.journey.duis_octets} octets in {leg.journey.duis}\n"
         )
 
 
 def _summary(result: DemoResult, console: Console) -> None:
-    table = Table(title="What crossed", box=box.SIMPLE)
+    table = Table(
+        title="What crossed, in octets", box=box.SIMPLE, collapse_padding=True, pad_edge=False
+    )
     for heading in ("", "message", "way"):
-        table.add_column(heading)
-    for heading in ("XML octets", "fragments", "GBCS octets", "DUIS octets", "ms"):
-        table.add_column(heading, justify="right")
-    table.add_column("arrived")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("XML", "cut in", "GBCS", "DUIS", "ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("same", no_wrap=True)
     for number, leg in enumerate(result.legs, start=1):
         journey = leg.journey
         table.add_row(
@@ -113,7 +116,7 @@ def _summary(result: DemoResult, console: Console) -> None:
             "" if journey is None else str(journey.gbcs_octets),
             "" if journey is None else str(journey.duis_octets),
             f"{leg.arrived_s * 1000:.0f}",
-            "[green]identical[/]" if leg.identical else "[red]different[/]",
+            "[green]yes[/]" if leg.identical else "[red]NO[/]",
         )
     console.print(table)
     same = sum(leg.identical for leg in result.legs)

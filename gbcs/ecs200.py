@@ -28,6 +28,9 @@ from gbcs.layouts import SIGNATURE_OCTETS, is_printable_text, octet_count_of_len
 MESSAGE_CODE_ECS200 = 0x0123
 ALERT_CODE_8F88 = 0x8F88
 
+# tag, transaction id, two titles, date-time, length of the other information
+_OCTETS_BEFORE_OTHER_INFORMATION = 1 + 10 + 9 + 9 + 1 + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Alert(SignableMessage):
@@ -117,7 +120,7 @@ class Alert(SignableMessage):
     def _octets_without_text(self) -> int:
         content_octets = self._content_octets()
         return (
-            30
+            _OCTETS_BEFORE_OTHER_INFORMATION
             + self._other_information_octets()
             + octet_count_of_length(content_octets)
             + content_octets

@@ -138,6 +138,10 @@ class LocalSystem:
         """Return the base address of the simulator's DUIS services."""
         return f"http://127.0.0.1:{self._daemons['dcc-sim'].ready['duis_port']}"
 
+    def device_url(self) -> str:
+        """Return the base address at which devices dial in."""
+        return f"ws://127.0.0.1:{self._daemons['dcc-sim'].ready['device_port']}"
+
     def receive_url(self) -> str:
         """Return the DSRSP's receive address."""
         port = self._daemons["dsrsp"].listeners[0].getsockname()[1]

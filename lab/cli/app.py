@@ -13,6 +13,7 @@ import sys
 import click
 
 from gbcs.errors import GbcsError
+from lab.errors import LabError
 from smtunnel.errors import TunnelError
 
 EXIT_NO = 1
@@ -86,7 +87,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except (GbcsError, TunnelError) as error:
+    except (LabError, GbcsError, TunnelError) as error:
         CommandFailed(str(error)).show()
         return EXIT_BAD_INPUT
     except BrokenPipeError:

@@ -117,7 +117,8 @@ def explain_untrusted_fragment(payload: str, carrier: Carrier | None = None) -> 
 def _fields(fragment: Fragment) -> tuple[HeaderField, ...]:
     header = fragment.header
     value = int.from_bytes(header.to_bytes(), "big")
-    last = f"the last: the message has {header.index + 1} fragment(s)"
+    count = header.index + 1
+    last = f"the last: the message has {count} fragment{'s' if count > 1 else ''}"
     meanings = (
         ("originator", 1, _ORIGINATOR_MEANING[header.originator]),
         ("compression", 2, _COMPRESSION_MEANING[header.compression]),
@@ -136,7 +137,7 @@ def _fields(fragment: Fragment) -> tuple[HeaderField, ...]:
 
 
 def _explain_body(fragment: Fragment, carrier: Carrier) -> tuple[bytes | None, tuple[str, ...]]:
-    header, body = fragment
+    header, body = fragment.header, fragment.body
     room = carrier.body_capacity
     fill = "full" if len(body) == room else f"room for {room}"
     lines = [f"{len(body)} characters of base64 ({fill} on {carrier.name})"]

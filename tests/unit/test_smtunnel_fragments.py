@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ from smtunnel import (
 INCOMPRESSIBLE = random.Random(1).randbytes(100_000)
 
 
-def encode(message: bytes, carrier: Carrier = ECS46A, **options: object) -> EncodedMessage:
-    arguments: dict[str, object] = {"originator": Originator.DSRSP, "tunnel_message_id": 5}
-    return encode_message(message, carrier=carrier, **(arguments | options))  # type: ignore[arg-type]
+def encode(message: bytes, carrier: Carrier = ECS46A, **options: Any) -> EncodedMessage:
+    arguments: dict[str, Any] = {"originator": Originator.DSRSP, "tunnel_message_id": 5}
+    return encode_message(message, carrier=carrier, **(arguments | options))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_what_does_not_fit_is_refused_with_its_numbers() -> None:
 @pytest.mark.parametrize(
     "options", [{"tunnel_message_id": 256}, {"tunnel_message_id": -1}, {"compression": "lzma"}]
 )
-def test_wrong_arguments_are_the_callers_error(options: dict[str, object]) -> None:
+def test_wrong_arguments_are_the_callers_error(options: dict[str, Any]) -> None:
     with pytest.raises(LocalError):
         encode(b"x", **options)
 

@@ -126,6 +126,9 @@ class _Constant(_Part):
     def _parse(self, stream: BytesIO, context: Any, path: str) -> Any:
         return self._strict._parse(stream, context, path)
 
+    def _emitparse(self, code: Any) -> str:
+        return f"io.read({self._strict.subcon.length})"
+
 
 class _Around(c.Subconstruct):  # type: ignore[misc]
     """One value with constants around it: a value in lists, not a structure, and so faster."""
@@ -149,6 +152,47 @@ class _Around(c.Subconstruct):  # type: ignore[misc]
     def _emitbuild(self, code: Any) -> str:
         parts = [part._compilebuild(code) for part in (*self.before, self.subcon, *self.after)]
         return f"({', '.join(parts)},)[{len(self.before)}]"
+
+
+class _Record(c.Struct):  # type: ignore[misc]
+    """A structure that compiles to lean code: plain dictionaries, no construct contexts.
+
+    Its compiled forms cannot nest and know no reading; the strict reading is construct's own.
+    """
+
+    def _emitparse(self, code: Any) -> str:
+        lines = [
+            f"this[{part.name!r}] = {part._compileparse(code)}"
+            if part.name
+            else part._compileparse(code)
+            for part in self.subcons
+        ]
+        name = f"parse_record_{code.allocateId()}"
+        body = "".join(f"    {line}\n" for line in lines)
+        code.append(f"def {name}(io):\n    this = {{}}\n{body}    return this\n")
+        return f"{name}(io)"
+
+    def _emitbuild(self, code: Any) -> str:
+        lines = [
+            f"obj = this[{part.name!r}]; {part._compilebuild(code)}"
+            if part.name
+            else part._compilebuild(code)
+            for part in self.subcons
+        ]
+        name = f"build_record_{code.allocateId()}"
+        body = "".join(f"    {line}\n" for line in lines)
+        code.append(f"def {name}(this, io):\n{body}    return this\n")
+        return f"{name}(obj, io)"
+
+
+class _List(c.Array):  # type: ignore[misc]
+    """A list that compiles to a list comprehension."""
+
+    def _emitparse(self, code: Any) -> str:
+        return f"[{self.subcon._compileparse(code)} for _ in range({self.count})]"
+
+    def _emitbuild(self, code: Any) -> str:
+        return f"[{self.subcon._compilebuild(code)} for obj in obj]"
 
 
 class _ShortString(c.Construct):  # type: ignore[misc]
@@ -410,19 +454,19 @@ _LABEL_TEXT = _Around(
 _ECS46A_CONTENT = [
     *_invoke_id(b"\xd9\x20", b"\x00"),
     _count("specification_count", "number of labels to set"),
-    "specifications" / c.Array(c.this.specification_count, _SET_LABEL),
+    "specifications" / _List(c.this.specification_count, _SET_LABEL),
     _Agree("specification_count", _indices_rise),
     *_same_count("specification_count", "text_count", "number of texts"),
-    "texts" / c.Array(c.this.text_count, _LABEL_TEXT),
+    "texts" / _List(c.this.text_count, _LABEL_TEXT),
 ]
 
 _ECS46A_RESULTS = [
     *_invoke_id(b"\xda\x20", b"\x00\x00"),
     _count("null_count", "number of data"),
-    "nulls" / c.Array(c.this.null_count, _constant("null data", b"\x00")),
+    "nulls" / _List(c.this.null_count, _constant("null data", b"\x00")),
     *_same_count("null_count", "result_count", "number of results"),
     "results"
-    / c.Array(
+    / _List(
         c.this.result_count,
         _Around(
             [_constant("set", b"\x02")],
@@ -485,8 +529,8 @@ class Layout:
     """
 
     def __init__(self, *, body: list[Any], head: list[Any] | None = None, tail: list[Any]) -> None:
-        self._body = c.Struct(*body)
-        self._whole = c.Struct(*(head or []), *body, *tail)
+        self._body = _Record(*body)
+        self._whole = _Record(*(head or []), *body, *tail)
 
     @cached_property
     def _compiled_body(self) -> Any:

@@ -21,6 +21,7 @@ from dcc_sim.core.services import (
     LOCAL_DELIVERY_VARIANTS,
     SERVICE_OF_COMMAND_VARIANT,
     SIGNED_PRE_COMMAND_VARIANT,
+    TRANSFORM_VARIANT,
     Service,
 )
 from dcc_sim.core.state import State, utc
@@ -202,6 +203,12 @@ def check_offered(submission: Submission, _state: State, _keys: Keys) -> None:
         )
 
 
+def check_structure(submission: Submission, _state: State, _keys: Keys) -> None:
+    """STRUCTURE: what is to be transformed can be said in a command."""
+    if submission.request.command_variant == TRANSFORM_VARIANT:
+        transform(submission.request)
+
+
 def check_counter(submission: Submission, state: State, _keys: Keys) -> None:
     """COUNTER_STALE, COUNTER_USED, ALREADY_ACCEPTED: each counter makes one command."""
     request = submission.request
@@ -278,13 +285,14 @@ ALL_REQUESTS: tuple[RequestCheck, ...] = (
     check_address,
     check_local_delivery,
     check_offered,
+    check_structure,
     check_counter,
 )
 """What every request must pass, in this order; a signed pre-command then has its own checks."""
 
 
 def transform(request: Request) -> PreCommand:
-    """Make the pre-command that a request asks for.
+    """STRUCTURE: make the pre-command that a request asks for.
 
     Raises:
         RequestRefused: the body is no set of labels that a command can carry.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,12 @@ from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
 
 from dcc_sim import DccSimConfig, DeviceConfig, Simulator, UserConfig
+from dcc_sim.core.dcc import Dcc
+from dcc_sim.core.effects import Deliver, Effect, Note, Post
+from dcc_sim.core.keys import Keys
+from dcc_sim.core.services import Service
+from dcc_sim.ports import Storage
+from dcc_sim.store import SqliteStore
 from gbcs import (
     Alert,
     Command,
@@ -33,7 +39,6 @@ from gbcs import (
     sign_pre_command,
     sign_response,
     verify_mac,
-    verify_message,
 )
 from gbcs.certificates import KeyUsage, Role
 from gbcs.crypto import shared_secret
@@ -56,6 +61,7 @@ from gbcs.duis import (
 )
 from gbcs.keystore import KeyStore
 from gbcs.pki import Issued, TestPki
+from gbcs.ports import Journal, NullJournal
 
 SUPPLIER = EntityId.parse("90-B3-D5-1F-30-01-00-00")
 LOAD_CONTROLLER = EntityId.parse("90-B3-D5-1F-30-01-00-08")
@@ -130,6 +136,18 @@ def schema(reference_vectors: Path) -> Schema:
         path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".xsd", ".dtd")
     }
     return Schema(files, "duis54.xsd")
+
+
+@pytest.fixture(scope="session")
+def names() -> dict[str, EntityId]:
+    return {
+        "supplier": SUPPLIER,
+        "load_controller": LOAD_CONTROLLER,
+        "dcc": DCC,
+        "device": DEVICE,
+        "other_device": OTHER_DEVICE,
+        "stranger": STRANGER,
+    }
 
 
 @dataclass
@@ -217,30 +235,115 @@ async def receiver() -> AsyncIterator[Receiver]:
 MakeConfig = Callable[..., DccSimConfig]
 
 
-@pytest.fixture
-def make_config(receiver: Receiver, tmp_path: Path) -> MakeConfig:
-    def make(**changes: Any) -> DccSimConfig:
-        url = f"http://127.0.0.1:{receiver.port}"
-        config = DccSimConfig(
-            duis_listen="127.0.0.1:0",
-            device_listen="127.0.0.1:0",
-            dcc_id=DCC,
-            state=str(tmp_path / "dcc.sqlite"),
-            test_mode=True,
-            users=[
-                UserConfig(entity_id=SUPPLIER, role="supplier", receive_url=f"{url}/supplier"),
-                UserConfig(
-                    entity_id=LOAD_CONTROLLER,
-                    role="load-controller",
-                    receive_url=f"{url}/load-controller",
-                ),
-            ],
-            devices=[DeviceConfig(entity_id=DEVICE), DeviceConfig(entity_id=OTHER_DEVICE)],
-            post_backoff_s=0.01,
-        )
-        return msgspec.structs.replace(config, **changes)
+def base_config(receive_url: str = "http://127.0.0.1:9", **changes: Any) -> DccSimConfig:
+    config = DccSimConfig(
+        duis_listen="127.0.0.1:0",
+        device_listen="127.0.0.1:0",
+        dcc_id=DCC,
+        state=":memory:",
+        test_mode=True,
+        users=[
+            UserConfig(entity_id=SUPPLIER, role="supplier", receive_url=f"{receive_url}/supplier"),
+            UserConfig(
+                entity_id=LOAD_CONTROLLER,
+                role="load-controller",
+                receive_url=f"{receive_url}/load-controller",
+            ),
+        ],
+        devices=[DeviceConfig(entity_id=DEVICE), DeviceConfig(entity_id=OTHER_DEVICE)],
+        post_backoff_s=0.01,
+    )
+    return msgspec.structs.replace(config, **changes)
 
-    return make
+
+@pytest.fixture
+def make_config() -> MakeConfig:
+    return base_config
+
+
+class Core:
+    """The logic alone, with a clock that is set by hand."""
+
+    def __init__(
+        self,
+        pki: Pki,
+        *,
+        storage: Storage | None = None,
+        schema: Schema | None = None,
+        journal: Journal | None = None,
+        now: float = 1_800_000_000.0,
+        **changes: Any,
+    ) -> None:
+        self.pki = pki
+        self.now = now
+        self.config = base_config(**changes)
+        self.storage = SqliteStore(self.config.state) if storage is None else storage
+        self.schema = schema
+        self.journal = NullJournal() if journal is None else journal
+        self.keys = Keys(pki.keystore, DCC)
+        self.dcc = self.make()
+        self.notes: list[str] = []
+
+    def make(self) -> Dcc:
+        return Dcc(
+            self.config,
+            self.keys,
+            self.storage,
+            schema=self.schema,
+            journal=self.journal,
+            now=self.now,
+        )
+
+    def restart(self) -> None:
+        """As after a crash: what was not committed is lost."""
+        self.dcc = self.make()
+
+    def request(self, service: str, octets: bytes) -> tuple[int, ParsedResponse]:
+        reply = self.dcc.receive_untrusted_request(Service(service), octets, self.now)
+        self.storage.commit()
+        return reply.http_status, parse_untrusted_response(reply.xml)
+
+    def code(self, service: str, octets: bytes) -> str:
+        return self.request(service, octets)[1].message.response_code
+
+    def message(self, octets: bytes, device: EntityId = DEVICE) -> None:
+        self.dcc.receive_untrusted_message(device, octets, self.now)
+
+    def timer(self) -> None:
+        """Let time pass until the next timer and call it."""
+        when = self.dcc.get_timer()
+        assert when is not None
+        self.now = max(self.now, when)
+        self.dcc.handle_timer(self.now)
+
+    def effects(self) -> list[Effect]:
+        """Take the effects; log lines go to ``notes``."""
+        self.storage.commit()
+        effects = self.dcc.take_effects()
+        self.notes += [effect.text for effect in effects if isinstance(effect, Note)]
+        return [effect for effect in effects if not isinstance(effect, Note)]
+
+    def deliveries(self) -> list[Deliver]:
+        return [effect for effect in self.effects() if isinstance(effect, Deliver)]
+
+    def posts(self) -> list[Post]:
+        return [effect for effect in self.effects() if isinstance(effect, Post)]
+
+
+MakeCore = Callable[..., Core]
+
+
+@pytest.fixture
+def make_core(pki: Pki) -> Iterator[MakeCore]:
+    cores: list[Core] = []
+
+    def make(**arguments: Any) -> Core:
+        cores.append(Core(pki, **arguments))
+        return cores[-1]
+
+    yield make
+    for core in cores:
+        core.storage.close()
 
 
 @dataclass
@@ -346,19 +449,17 @@ StartWorld = Callable[..., Any]
 
 
 @pytest.fixture
-def start_world(
-    pki: Pki, make_config: MakeConfig, receiver: Receiver, requests: Requests
-) -> StartWorld:
+def start_world(pki: Pki, receiver: Receiver, requests: Requests, tmp_path: Path) -> StartWorld:
     """Start a simulator with settings changed; it stops at the end of the block."""
 
     @asynccontextmanager
     async def start(
-        *, schema: Schema | None = None, journal: Any = None, **changes: Any
+        *, schema: Schema | None = None, journal: Journal | None = None, **changes: Any
     ) -> AsyncIterator[World]:
+        state = {"state": str(tmp_path / "dcc.sqlite")}
+        config = base_config(f"http://127.0.0.1:{receiver.port}", **(state | changes))
         async with (
-            Simulator(
-                make_config(**changes), pki.keystore, schema=schema, journal=journal
-            ) as simulator,
+            Simulator(config, pki.keystore, schema=schema, journal=journal) as simulator,
             aiohttp.ClientSession() as session,
         ):
             client = Client(session, f"http://127.0.0.1:{simulator.duis_port}")
@@ -371,6 +472,3 @@ def start_world(
 async def world(start_world: StartWorld) -> AsyncIterator[World]:
     async with start_world() as running:
         yield running
-
-
-__all__ = ["verify_message"]

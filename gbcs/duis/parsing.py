@@ -35,7 +35,13 @@ from gbcs.duis.model import (
     UpdateAlcDescriptions,
 )
 from gbcs.duis.reading import DUIS_NAMESPACE, Cursor, parse_xml
-from gbcs.duis.signature import SIGNATURE_TAG, check_signature, read_signature
+from gbcs.duis.signature import (
+    SIGNATURE_TAG,
+    DetachedSignature,
+    check_signature,
+    detach_signature,
+    read_signature,
+)
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError, CertificateRefused, DuisFormatError, XmlSignatureInvalid
 from gbcs.keystore import KeyStore
@@ -49,6 +55,11 @@ _HYPHENATED = re.compile(r"[A-Fa-f0-9]{2}(?:-[A-Fa-f0-9]{2}){7}")
 _DATE_TIME = re.compile(
     r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})?", re.ASCII
 )
+# Attributes that XML Schema allows on any element; writers put them on the root.
+_SCHEMA_HINTS = tuple(
+    f"{{http://www.w3.org/2001/XMLSchema-instance}}{name}"
+    for name in ("schemaLocation", "noNamespaceSchemaLocation")
+)
 
 _Message = TypeVar("_Message", Request, Response)
 
@@ -56,7 +67,7 @@ _Message = TypeVar("_Message", Request, Response)
 @dataclass(frozen=True, slots=True)
 class _Signed:
     _root: etree._Element = field(repr=False, compare=False)
-    _signature: etree._Element | None = field(repr=False, compare=False)
+    _signature: DetachedSignature | None = field(repr=False, compare=False)
 
     @property
     def signed(self) -> bool:
@@ -72,7 +83,7 @@ class _Signed:
         if self._signature is None:
             return None
         try:
-            signature = read_signature(self._signature)
+            signature = read_signature(self._signature.element)
         except XmlSignatureInvalid:
             return None
         return signature.issuer_name, signature.serial
@@ -82,7 +93,7 @@ class _Signed:
     ) -> Certificate:
         if self._signature is None:
             raise XmlSignatureInvalid("the message is not signed")
-        signature = read_signature(self._signature)
+        signature = read_signature(self._signature.element)
         certificate = keystore.by_issuer_and_serial(signature.issuer_name, signature.serial)
         if certificate is None:
             raise CertificateRefused(
@@ -96,7 +107,7 @@ class _Signed:
             role=role,
             entity_id=entity_id,
         )
-        check_signature(self._root, signature, certificate.public_key)
+        check_signature(self._root, self._signature.signed_info, signature, certificate.public_key)
         return certificate
 
 
@@ -189,15 +200,13 @@ def parse_untrusted_response(octets: bytes) -> ParsedResponse:
 
 def _parse(
     octets: bytes, name: str, read: Callable[[Cursor, str], _Message]
-) -> tuple[etree._Element, etree._Element | None, _Message]:
+) -> tuple[etree._Element, DetachedSignature | None, _Message]:
     root = parse_xml(octets)
     if root.tag != f"{{{DUIS_NAMESPACE}}}{name}":
         raise DuisFormatError(f"the root element is {str(root.tag)[:80]!r}: expected {name}")
-    signature = root[-1] if len(root) and root[-1].tag == SIGNATURE_TAG else None
-    if signature is not None:
-        # The enveloped-signature transform. What stays is both read and digested.
-        root.remove(signature)
-    cursor = Cursor(root, ("schemaVersion",))
+    # What stays is both read and digested.
+    signature = detach_signature(root)
+    cursor = Cursor(root, ("schemaVersion", *_SCHEMA_HINTS))
     try:
         message = read(cursor, cursor.attribute("schemaVersion").strip())
     except BuildError as error:

@@ -123,18 +123,52 @@ class XmlSignature:
     """What a Signature element of the profile says.
 
     Attributes:
-        signed_info: the element that is signed.
         digest: SHA-256 of the document without the signature, 32 octets.
         value: r || s, 64 octets.
         issuer_name: of the signer's certificate.
         serial: of the signer's certificate.
     """
 
-    signed_info: etree._Element
     digest: bytes
     value: bytes
     issuer_name: str
     serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class DetachedSignature:
+    """A Signature element that has been taken out of its document.
+
+    Attributes:
+        element: the element; outside its document its prefixes may have changed.
+        signed_info: the canonical octets of its SignedInfo, made while it was in its place.
+    """
+
+    element: etree._Element
+    signed_info: bytes
+
+
+def detach_signature(root: etree._Element) -> DetachedSignature | None:
+    """Take the signature out of a document: the enveloped-signature transform.
+
+    Args:
+        root: the document's root; loses its last child if that is a Signature.
+
+    Returns:
+        The signature; None when the last child is none.
+
+    Raises:
+        DuisFormatError: it has no canonical form.
+    """
+    if not len(root) or root[-1].tag != SIGNATURE_TAG:
+        return None
+    element = root[-1]
+    info = element[0] if len(element) else element
+    # Before it is taken out: lxml then drops declarations that repeat a namespace under another
+    # prefix, which would change what was signed.
+    octets = _canonical(info, exclusive=True)
+    root.remove(element)
+    return DetachedSignature(element, octets)
 
 
 def read_signature(element: etree._Element) -> XmlSignature:
@@ -151,8 +185,7 @@ def read_signature(element: etree._Element) -> XmlSignature:
 
 def _read_signature(element: etree._Element) -> XmlSignature:
     signature = Cursor(element, namespace=SIGNATURE_NAMESPACE)
-    info = signature.element("SignedInfo")
-    signed = Cursor(info, namespace=SIGNATURE_NAMESPACE)
+    signed = signature.inside("SignedInfo")
     _algorithm(signed, "CanonicalizationMethod", EXCLUSIVE_C14N)
     _algorithm(signed, "SignatureMethod", ECDSA_SHA256)
     reference = signed.inside("Reference", ("URI",))
@@ -177,7 +210,7 @@ def _read_signature(element: etree._Element) -> XmlSignature:
         raise issuer_serial.error("expected an issuer like CN=Z1,OU=07 and a decimal serial number")
     for cursor in (issuer_serial, x509_data, key_info, signature):
         cursor.end()
-    return XmlSignature(info, digest, value, issuer_name, int(serial))
+    return XmlSignature(digest, value, issuer_name, int(serial))
 
 
 def _algorithm(cursor: Cursor, name: str, expected: str) -> None:
@@ -189,28 +222,39 @@ def _algorithm(cursor: Cursor, name: str, expected: str) -> None:
 
 
 def check_signature(
-    root: etree._Element, signature: XmlSignature, public_key: ec.EllipticCurvePublicKey
+    root: etree._Element,
+    signed_info: bytes,
+    signature: XmlSignature,
+    public_key: ec.EllipticCurvePublicKey,
 ) -> None:
     """Check digest and signature of a document.
 
     Args:
         root: the document's root, from which the Signature element has been taken out.
-        signature: what that element says.
+        signed_info: the canonical octets of SignedInfo.
+        signature: what the Signature element says.
         public_key: the signer's.
 
     Raises:
         XmlSignatureInvalid: the document is not what was signed, or not by this key.
+        DuisFormatError: it has no canonical form.
     """
-    canonical = etree.tostring(root, method="c14n", exclusive=False, with_comments=False)
-    digest = hashlib.sha256(canonical).digest()
+    digest = hashlib.sha256(_canonical(root, exclusive=False)).digest()
     if not hmac.compare_digest(digest, signature.digest):
         raise XmlSignatureInvalid("the digest does not hold: the XML is not what was signed")
-    signed_info = etree.tostring(
-        signature.signed_info, method="c14n", exclusive=True, with_comments=False
-    )
     try:
         verify_signature(public_key, signature.value, signed_info)
     except SignatureInvalid as error:
         raise XmlSignatureInvalid(
             "the XML signature does not hold: it was not made by the key of the certificate named"
+        ) from error
+
+
+def _canonical(element: etree._Element, *, exclusive: bool) -> bytes:
+    try:
+        return etree.tostring(element, method="c14n", exclusive=exclusive, with_comments=False)
+    except etree.C14NError as error:
+        # Source: Canonical XML 1.0 section 1.3, relative namespace URIs.
+        raise DuisFormatError(
+            f"the XML has no canonical form ({error}): are its namespaces absolute URIs?"
         ) from error

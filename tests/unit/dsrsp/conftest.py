@@ -132,9 +132,7 @@ def pki() -> Pki:
 
     def xml_signer(one: Any) -> XmlSigner:
         certificate = one.certificate
-        return XmlSigner(
-            EcdsaSigner(one.private_key), certificate.issuer_name, certificate.serial
-        )
+        return XmlSigner(EcdsaSigner(one.private_key), certificate.issuer_name, certificate.serial)
 
     def keys(*some: Any) -> dict[str, bytes]:
         return {f"{one.file_stem}.key": one.private_key_pem for one in some}
@@ -239,9 +237,7 @@ class FakeDcc:
         self, request: DuisRequest, payload: bytes, signer: XmlSigner | None = None
     ) -> bytes:
         return build_response(
-            DuisResponse(
-                "I0", self._now(), PreCommandBody(payload), request_id=request.request_id
-            ),
+            DuisResponse("I0", self._now(), PreCommandBody(payload), request_id=request.request_id),
             signer or self.pki.dcc_xml,
         )
 
@@ -416,6 +412,4 @@ class World:
 
 @pytest.fixture
 def world(pki: Pki, tmp_path: Path) -> World:
-    return World(
-        pki, FakeDcc(pki), Recorder(), str(tmp_path / "dsrsp.sqlite"), pki.keystore()
-    )
+    return World(pki, FakeDcc(pki), Recorder(), str(tmp_path / "dsrsp.sqlite"), pki.keystore())

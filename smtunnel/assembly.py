@@ -8,7 +8,7 @@ from smtunnel.codec import decode_base64_untrusted, inflate_untrusted
 from smtunnel.errors import FragmentConflict, LimitExceeded, RemoteError, UnsupportedCompression
 from smtunnel.fragments import Fragment
 from smtunnel.header import LAST_FLAG, MAX_INDEX, Compression
-from smtunnel.limits import DEFAULT_MESSAGE_OCTETS, base64_chars, compressed_bound
+from smtunnel.limits import DEFAULT_MESSAGE_OCTETS, body_bound
 
 _KIND_SHIFT: Final = 20
 _KIND_BASE64: Final = 1
@@ -38,7 +38,7 @@ class MessageAssembly:
             max_message_octets: the largest message after inflating, in octets.
         """
         self._max_message_octets = max_message_octets
-        self._max_body_octets = base64_chars(compressed_bound(max_message_octets))
+        self._max_body_octets = body_bound(max_message_octets)
         self._pieces: dict[int, bytes] = {}
         self._body_octets = 0
         self._highest = -1

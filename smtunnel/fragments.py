@@ -197,34 +197,30 @@ def parse_untrusted_fragment(payload: Payload, carrier: Carrier) -> Fragment:
             f"{carrier.name} carries"
         )
     if carrier.printable:
-        header, body = _split_text(payload, carrier)
+        if not isinstance(payload, str):
+            raise LocalError(f"{carrier.name} is printable: its payloads are str, not bytes")
+        text = payload.encode("ascii", "replace")
+        if text.translate(None, _BASE64_CHARACTERS):
+            raise NotAFragment(_describe_foreign_character(payload))
+        header = header_octets_of_text(text[:HEADER_CHARS])
+        fragment = Fragment(int.from_bytes(header, "big"), text[HEADER_CHARS:])
+        plain = _TEXT_ZLIB
     else:
-        header, body = _split_octets(payload, carrier)
-    bits = int.from_bytes(header, "big")
-    # What cannot be wrong in a later fragment of a zlib message is not looked at again.
-    if not (body and bits & _KIND_MASK == (_TEXT_ZLIB if carrier.printable else _OCTETS_ZLIB)):
-        _check_header(header_of_value(bits), body, carrier)
-    return Fragment(bits, body)
+        if not isinstance(payload, bytes):
+            raise LocalError(f"{carrier.name} takes any octets: its payloads are bytes, not str")
+        if len(payload) < HEADER_OCTETS:
+            raise NotAFragment(f"{len(payload)} octets are too few for a header")
+        header = payload[:HEADER_OCTETS]
+        fragment = Fragment(int.from_bytes(header, "big"), payload[HEADER_OCTETS:])
+        plain = _OCTETS_ZLIB
+    # Nothing more can be wrong with a piece of a zlib message.
+    if fragment.header_bits & _KIND_MASK != plain or not fragment.body:
+        _check_header(fragment, carrier)
+    return fragment
 
 
-def _split_text(payload: Payload, carrier: Carrier) -> tuple[bytes, bytes]:
-    if not isinstance(payload, str):
-        raise LocalError(f"{carrier.name} is printable: its payloads are str, not bytes")
-    text = payload.encode("ascii", "replace")
-    if text.translate(None, _BASE64_CHARACTERS):
-        raise NotAFragment(_describe_foreign_character(payload))
-    return header_octets_of_text(text[:HEADER_CHARS]), text[HEADER_CHARS:]
-
-
-def _split_octets(payload: Payload, carrier: Carrier) -> tuple[bytes, bytes]:
-    if not isinstance(payload, bytes):
-        raise LocalError(f"{carrier.name} takes any octets: its payloads are bytes, not str")
-    if len(payload) < HEADER_OCTETS:
-        raise NotAFragment(f"{len(payload)} octets are too few for a header")
-    return payload[:HEADER_OCTETS], payload[HEADER_OCTETS:]
-
-
-def _check_header(header: FragmentHeader, body: bytes, carrier: Carrier) -> None:
+def _check_header(fragment: Fragment, carrier: Carrier) -> None:
+    header = fragment.header
     if header.base64 != carrier.printable:
         says = "base64" if header.base64 else "no encoding"
         raise NotAFragment(
@@ -236,7 +232,7 @@ def _check_header(header: FragmentHeader, body: bytes, carrier: Carrier) -> None
             f"the header says index {header.index}, {'last' if header.last else 'not last'}, and "
             "no compression, but an uncompressed message is exactly one fragment"
         )
-    if not body and header.compression is not Compression.NONE:
+    if not fragment.body and header.compression is not Compression.NONE:
         raise NotAFragment("the fragment has no body: only an empty uncompressed message has none")
 
 

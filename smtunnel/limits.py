@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from smtunnel.errors import LocalError
@@ -49,11 +50,6 @@ class Limits:
         if not 1 <= self.replay_window <= 65_535:
             raise LocalError(f"limit replay_window is {self.replay_window}: it must be 1 to 65535")
 
-    @property
-    def compressed_octets(self) -> int:
-        """The longest zlib stream that a message within the limits can need, in octets."""
-        return compressed_bound(self.message_octets)
-
 
 def compressed_bound(message_octets: int) -> int:
     """Return the longest zlib stream that a sender may make of that many octets, in octets.
@@ -63,6 +59,12 @@ def compressed_bound(message_octets: int) -> int:
     """
     n = message_octets
     return n + (n + 7 >> 3) + (n + 63 >> 6) + 11
+
+
+@lru_cache(maxsize=8)
+def body_bound(message_octets: int) -> int:
+    """Return the most that all bodies of one message may hold, in characters or octets."""
+    return base64_chars(compressed_bound(message_octets))
 
 
 def base64_chars(octets: int) -> int:

@@ -220,22 +220,22 @@ class Reassembler:
         self, state: _Peer, fragment: Fragment, counter: int
     ) -> tuple[IgnoreReason, str] | None:
         """Say why a fragment that belongs to no live message cannot begin one."""
-        header = fragment.header
-        message_id = header.tunnel_message_id
+        bits = fragment.header_bits
+        message_id = bits & MAX_MESSAGE_ID
         newest = state.newest.get(message_id)
-        first_counter = counter - header.index
+        first_counter = counter - (bits >> 8 & MAX_INDEX)
         if first_counter < 0:
             return (
                 IgnoreReason.NOT_A_FRAGMENT,
-                f"index {header.index} is above the originator counter {counter}",
+                f"index {fragment.header.index} is above the originator counter {counter}",
             )
         if newest == first_counter and message_id not in state.reassembled:
             return IgnoreReason.ENDED, f"message {message_id} has ended already"
-        check = zlib.crc32(fragment.body, fragment.header_bits)
+        check = zlib.crc32(fragment.body, bits)
         verdict = state.window.judge(counter, check)
         if verdict is not Verdict.NEW:
             return _IGNORED[verdict]
-        if header.compression is Compression.CONTROL:
+        if bits >> 21 & 3 == Compression.CONTROL:
             # Remembered, so that it is a replay when it comes again.
             state.window.accept(counter, check)
             return IgnoreReason.CONTROL, "control records are not acted on in this version"

@@ -82,7 +82,8 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot {doing} the state: {error}") from None
+            hint = "; another process uses it: stop that one" if "locked" in str(error) else ""
+            raise StoreError(f"{self._path}: cannot {doing} the state: {error}{hint}") from None
 
     @contextmanager
     def _save(self) -> Iterator[None]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from lxml import etree
-
 from gbcs.certificates import Certificate, KeyUsage, Role
 from gbcs.duis.model import (
     QUARANTINE_REASONS,
@@ -66,7 +64,6 @@ _Message = TypeVar("_Message", Request, Response)
 
 @dataclass(frozen=True, slots=True)
 class _Signed:
-    _root: etree._Element = field(repr=False, compare=False)
     _signature: DetachedSignature | None = field(repr=False, compare=False)
 
     @property
@@ -107,7 +104,7 @@ class _Signed:
             role=role,
             entity_id=entity_id,
         )
-        check_signature(self._root, self._signature.signed_info, signature, certificate.public_key)
+        check_signature(self._signature, signature, certificate.public_key)
         return certificate
 
 
@@ -200,7 +197,7 @@ def parse_untrusted_response(octets: bytes) -> ParsedResponse:
 
 def _parse(
     octets: bytes, name: str, read: Callable[[Cursor, str], _Message]
-) -> tuple[etree._Element, DetachedSignature | None, _Message]:
+) -> tuple[DetachedSignature | None, _Message]:
     root = parse_xml(octets)
     if root.tag != f"{{{DUIS_NAMESPACE}}}{name}":
         raise DuisFormatError(f"the root element is {str(root.tag)[:80]!r}: expected {name}")
@@ -212,7 +209,7 @@ def _parse(
     except BuildError as error:
         raise DuisFormatError(f"{name}: {error}") from error
     cursor.end()
-    return root, signature, message
+    return signature, message
 
 
 def _request(cursor: Cursor, schema_version: str) -> Request:

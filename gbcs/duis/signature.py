@@ -142,10 +142,12 @@ class DetachedSignature:
     Attributes:
         element: the element; outside its document its prefixes may have changed.
         signed_info: the canonical octets of its SignedInfo, made while it was in its place.
+        document_digest: SHA-256 of the canonical document without the signature, 32 octets.
     """
 
     element: etree._Element
     signed_info: bytes
+    document_digest: bytes
 
 
 def detach_signature(root: etree._Element) -> DetachedSignature | None:
@@ -158,7 +160,7 @@ def detach_signature(root: etree._Element) -> DetachedSignature | None:
         The signature; None when the last child is none.
 
     Raises:
-        DuisFormatError: it has no canonical form.
+        DuisFormatError: the document has no canonical form.
     """
     if not len(root) or root[-1].tag != SIGNATURE_TAG:
         return None
@@ -168,7 +170,8 @@ def detach_signature(root: etree._Element) -> DetachedSignature | None:
     # prefix, which would change what was signed.
     octets = _canonical(info, exclusive=True)
     root.remove(element)
-    return DetachedSignature(element, octets)
+    digest = hashlib.sha256(_canonical(root, exclusive=False)).digest()
+    return DetachedSignature(element, octets, digest)
 
 
 def read_signature(element: etree._Element) -> XmlSignature:
@@ -222,28 +225,22 @@ def _algorithm(cursor: Cursor, name: str, expected: str) -> None:
 
 
 def check_signature(
-    root: etree._Element,
-    signed_info: bytes,
-    signature: XmlSignature,
-    public_key: ec.EllipticCurvePublicKey,
+    detached: DetachedSignature, signature: XmlSignature, public_key: ec.EllipticCurvePublicKey
 ) -> None:
     """Check digest and signature of a document.
 
     Args:
-        root: the document's root, from which the Signature element has been taken out.
-        signed_info: the canonical octets of SignedInfo.
-        signature: what the Signature element says.
+        detached: what was taken out of the document.
+        signature: what its element says.
         public_key: the signer's.
 
     Raises:
         XmlSignatureInvalid: the document is not what was signed, or not by this key.
-        DuisFormatError: it has no canonical form.
     """
-    digest = hashlib.sha256(_canonical(root, exclusive=False)).digest()
-    if not hmac.compare_digest(digest, signature.digest):
+    if not hmac.compare_digest(detached.document_digest, signature.digest):
         raise XmlSignatureInvalid("the digest does not hold: the XML is not what was signed")
     try:
-        verify_signature(public_key, signature.value, signed_info)
+        verify_signature(public_key, signature.value, detached.signed_info)
     except SignatureInvalid as error:
         raise XmlSignatureInvalid(
             "the XML signature does not hold: it was not made by the key of the certificate named"

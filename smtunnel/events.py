@@ -19,7 +19,7 @@ class IgnoreReason(enum.Enum):
     NOT_A_FRAGMENT = "not a fragment"
     """Not of this protocol: somebody's real label, other text. Answer it as any other label."""
     NOT_MINE = "of the other originator"
-    """A well-formed fragment that claims to come from our own side."""
+    """A well-formed fragment that claims to come from our own side. Answer failure."""
     CONTROL = "control record"
     """A control record, which this version does not act on. Answer success."""
     REPLAY = "replay"

@@ -170,18 +170,23 @@ class Reassembler:
         events = self.handle_timer(now) if deadlines and deadlines[0][0] <= now else []
         try:
             fragment = parse_untrusted_fragment(payload, self._carrier)
+            bits = fragment.header_bits
+            first_counter = originator_counter - (bits >> 8 & MAX_INDEX)
+            if first_counter < 0:
+                raise NotAFragment(
+                    f"index {bits >> 8 & MAX_INDEX} is above the originator counter "
+                    f"{originator_counter}"
+                )
         except NotAFragment as error:
             reason = IgnoreReason.NOT_A_FRAGMENT
             events.append(self._ignore(peer, originator_counter, reason, str(error)))
             return events
-        bits = fragment.header_bits
         if bits >> 23 != self._originator:
             detail = f"the header says it comes from the {fragment.header.originator.name}"
             events.append(self._ignore(peer, originator_counter, IgnoreReason.NOT_MINE, detail))
             return events
         state = self._peers.get(peer)
         partial = None if state is None else state.partials.get(bits & MAX_MESSAGE_ID)
-        first_counter = originator_counter - (bits >> 8 & MAX_INDEX)
         if state is None or partial is None or partial.first_counter != first_counter:
             begun = self._begin(events, peer, fragment, originator_counter, now)
             if begun is None:
@@ -224,11 +229,6 @@ class Reassembler:
         message_id = bits & MAX_MESSAGE_ID
         newest = state.newest.get(message_id)
         first_counter = counter - (bits >> 8 & MAX_INDEX)
-        if first_counter < 0:
-            return (
-                IgnoreReason.NOT_A_FRAGMENT,
-                f"index {fragment.header.index} is above the originator counter {counter}",
-            )
         if newest == first_counter and message_id not in state.reassembled:
             return IgnoreReason.ENDED, f"message {message_id} has ended already"
         check = zlib.crc32(fragment.body, bits)

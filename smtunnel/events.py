@@ -19,7 +19,7 @@ class IgnoreReason(enum.Enum):
     NOT_A_FRAGMENT = "not a fragment"
     """Not of this protocol: somebody's real label, other text. Answer it as any other label."""
     NOT_MINE = "of the other originator"
-    """Says that it comes from our own side: a real label by chance. Answer it as any other label."""
+    """Says that it comes from our own side: a label, by chance. Answer it as any other label."""
     CONTROL = "control record"
     """A control record, which this version does not act on. Answer success."""
     REPLAY = "replay"

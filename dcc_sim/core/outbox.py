@@ -48,7 +48,11 @@ class Outbox:
         """Take over messages that are already saved."""
         for row in rows:
             if row.user not in self._state.users:
-                self._drop(row, "is no longer a user of this DCC")
+                # It stays in the storage: the settings may name the user again.
+                self._state.note(
+                    Severity.WARNING,
+                    f"{row.kind} {row.reference} waits for {row.user}, no user of this DCC",
+                )
                 continue
             retry_until = now + self._state.config.post_limit_s
             self._waiting[row.posting_id] = _Waiting(row, retry_until)
@@ -89,7 +93,12 @@ class Outbox:
         self._in_flight[row.user].discard(posting_id)
         if now >= row.created + config.hold_limit_s:
             del self._waiting[posting_id]
-            self._drop(row, f"did not take it for {config.hold_limit_s:g} s: {reason}")
+            self._state.storage.delete_posting(posting_id)
+            self._state.note(
+                Severity.ERROR,
+                f"dropped {row.kind} {row.reference}: {row.user} did not take it for "
+                f"{config.hold_limit_s:g} s: {reason}",
+            )
         else:
             pause = self._pause(waiting, reason, now)
             waiting.failures += 1
@@ -147,9 +156,3 @@ class Outbox:
             in_flight.add(posting_id)
             row = self._waiting[posting_id].row
             self._state.effects.append(Post(posting_id, url, row.xml))
-
-    def _drop(self, row: PostingRow, why: str) -> None:
-        self._state.storage.delete_posting(row.posting_id)
-        self._state.note(
-            Severity.ERROR, f"dropped {row.kind} {row.reference} for {row.user}, which {why}"
-        )

@@ -139,15 +139,18 @@ def test_restart_posts_again_what_was_not_taken(desk):
     assert box.take() == [2]
 
 
-def test_messages_of_a_user_that_is_gone_are_dropped(desk):
+def test_messages_of_a_user_that_is_gone_wait_until_it_is_one_again(desk):
     box = desk()
     box.put("a")
     box.take()
-    box.config = msgspec.structs.replace(box.config, users=[])
+    config = box.config
+    box.config = msgspec.structs.replace(config, users=[])
     box.open()
     assert box.take() == []
     assert len(box.outbox) == 0
-    assert box.store.load().postings == []
+    box.config = config
+    box.open()
+    assert box.take() == [1]
 
 
 def test_news_of_unknown_posts_is_ignored(desk):

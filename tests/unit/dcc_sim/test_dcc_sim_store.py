@@ -77,11 +77,11 @@ def test_displaced_counter_takes_along_what_was_not_accepted(path, row):
     kept = replace(row, originator_counter=2, state=CommandState.ACCEPTED)
     store.save_accepted(kept)
     store.save_transformed(replace(row, originator_counter=4), 2)
-    loaded = store.load  # what was not committed is dropped, so commit first
     store.commit()
-    assert [one.originator_counter for one in loaded().commands] == [2, 3, 4]
-    assert loaded().floors == {row.user: 2}
-    assert sorted(loaded().counters[row.user]) == [3, 4]
+    loaded = store.load()
+    assert [one.originator_counter for one in loaded.commands] == [2, 3, 4]
+    assert loaded.floors == {row.user: 2}
+    assert sorted(loaded.counters[row.user]) == [3, 4]
     store.close()
 
 

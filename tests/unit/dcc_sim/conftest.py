@@ -188,7 +188,7 @@ class Requests:
         return build_request(request, self.pki.supplier_xml)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def requests(pki: Pki) -> Requests:
     return Requests(pki)
 
@@ -331,6 +331,14 @@ class Core:
 
 
 MakeCore = Callable[..., Core]
+
+
+@pytest.fixture(scope="session")
+def shared_core(pki: Pki) -> Iterator[Core]:
+    """One core for all examples of a property."""
+    core = Core(pki)
+    yield core
+    core.storage.close()
 
 
 @pytest.fixture

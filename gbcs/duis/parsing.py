@@ -32,7 +32,7 @@ from gbcs.duis.model import (
     Throttled,
     UpdateAlcDescriptions,
 )
-from gbcs.duis.reading import DUIS_NAMESPACE, Cursor, parse_xml
+from gbcs.duis.reading import DUIS_BRACED, Cursor, parse_xml
 from gbcs.duis.signature import (
     SIGNATURE_TAG,
     DetachedSignature,
@@ -199,7 +199,7 @@ def _parse(
     octets: bytes, name: str, read: Callable[[Cursor, str], _Message]
 ) -> tuple[DetachedSignature | None, _Message]:
     root = parse_xml(octets)
-    if root.tag != f"{{{DUIS_NAMESPACE}}}{name}":
+    if root.tag != DUIS_BRACED + name:
         raise DuisFormatError(f"the root element is {str(root.tag)[:80]!r}: expected {name}")
     # What stays is both read and digested.
     signature = detach_signature(root)

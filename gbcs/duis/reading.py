@@ -17,6 +17,9 @@ from gbcs.errors import DuisFormatError
 
 DUIS_NAMESPACE = "http://www.dccinterface.co.uk/ServiceUserGateway"
 SIGNATURE_NAMESPACE = "http://www.w3.org/2000/09/xmldsig#"
+# As lxml writes the namespace of a tag.
+DUIS_BRACED = f"{{{DUIS_NAMESPACE}}}"
+SIGNATURE_BRACED = f"{{{SIGNATURE_NAMESPACE}}}"
 
 MAX_DUIS_OCTETS = 65_536
 MAX_DEPTH = 32
@@ -98,7 +101,7 @@ class Cursor:
     Args:
         element: whose children.
         attributes: the attributes that it may have.
-        namespace: of the children asked for.
+        namespace: of the children asked for, in braces.
     """
 
     __slots__ = ("_children", "_element", "_namespace", "_position")
@@ -107,15 +110,15 @@ class Cursor:
         self,
         element: etree._Element,
         attributes: tuple[str, ...] = (),
-        namespace: str = DUIS_NAMESPACE,
+        namespace: str = DUIS_BRACED,
     ) -> None:
         self._element = element
-        self._namespace = f"{{{namespace}}}"
+        self._namespace = namespace
         self._children = list(element)
         self._position = 0
         if not self._children and element.text:
             raise self.error(f"found text {_quoted(element.text)}, expected elements")
-        for name in element.attrib:
+        for name in element.keys():  # noqa: SIM118  # an element iterates over its children
             if name not in attributes:
                 raise self.error(f"unexpected attribute {_quoted(str(name))}")
 
@@ -154,12 +157,12 @@ class Cursor:
 
     def inside(self, name: str, attributes: tuple[str, ...] = ()) -> Cursor:
         """Return a cursor over the children of the next child."""
-        return Cursor(self.element(name), attributes, self._namespace[1:-1])
+        return Cursor(self.element(name), attributes, self._namespace)
 
     def text(self, name: str) -> str:
         """Return the text of the next child, which must have nothing else."""
         child = self.element(name)
-        if len(child) or child.attrib:
+        if len(child) or child.keys():
             raise self.error(f"{name} has elements or attributes, expected text alone")
         return child.text or ""
 

@@ -22,7 +22,7 @@ from lxml import etree
 
 from gbcs.certificates import KeyUsage, Role
 from gbcs.crypto import EcdsaSigner, verify_signature
-from gbcs.duis.reading import SIGNATURE_NAMESPACE, Cursor
+from gbcs.duis.reading import SIGNATURE_BRACED, SIGNATURE_NAMESPACE, Cursor
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError, DuisFormatError, SignatureInvalid, XmlSignatureInvalid
 from gbcs.keystore import KeyStore
@@ -33,7 +33,7 @@ ECDSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 ENVELOPED_SIGNATURE = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 
-SIGNATURE_TAG = f"{{{SIGNATURE_NAMESPACE}}}Signature"
+SIGNATURE_TAG = f"{SIGNATURE_BRACED}Signature"
 
 _SIGNATURE_OCTETS = 64
 _DIGEST_OCTETS = 32
@@ -187,7 +187,7 @@ def read_signature(element: etree._Element) -> XmlSignature:
 
 
 def _read_signature(element: etree._Element) -> XmlSignature:
-    signature = Cursor(element, namespace=SIGNATURE_NAMESPACE)
+    signature = Cursor(element, namespace=SIGNATURE_BRACED)
     signed = signature.inside("SignedInfo")
     _algorithm(signed, "CanonicalizationMethod", EXCLUSIVE_C14N)
     _algorithm(signed, "SignatureMethod", ECDSA_SHA256)

@@ -13,7 +13,8 @@ The tree::
         ├── Base64Error             the joined text is not canonical base64
         ├── ZlibError               the octets are not exactly one complete zlib stream
         ├── FragmentConflict        fragments of one message contradict each other
-        └── LimitExceeded           a message is larger than we are willing to hold
+        ├── LimitExceeded           a message is larger than we are willing to hold
+        └── ControlInvalid          a control message is not what its sender should have built
 """
 
 from __future__ import annotations
@@ -75,3 +76,7 @@ class FragmentConflict(RemoteError):
 
 class LimitExceeded(RemoteError):
     """A message is larger than we are willing to hold."""
+
+
+class ControlInvalid(RemoteError):
+    """A control message is malformed: none of its records counts."""

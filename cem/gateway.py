@@ -301,15 +301,19 @@ class Gateway:
 
     async def _session(self, connection: HubConnection) -> None:
         """Serve one connection until it breaks."""
-        failures: list[BaseException] = []
+        # No task group: in Python 3.11 one can swallow a cancellation that meets a failure.
+        tasks = [
+            asyncio.create_task(self._receive_commands(connection), name="cem receive"),
+            asyncio.create_task(self._send_queued(connection), name="cem send"),
+        ]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._receive_commands(connection))
-                tasks.create_task(self._send_queued(connection))
-        except* (LinkError, StoreError) as group:
-            failures.extend(group.exceptions)
-        if failures:
-            raise failures[0]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
 
     async def _receive_commands(self, connection: HubConnection) -> None:
         while True:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from gbcs.certificates import Role
 from gbcs.duis import DeviceAlertBody, ServiceResponseBody
 from gbcs.messages import parse_untrusted
+
+
+@pytest.fixture(autouse=True)
+def all_is_well(caplog):
+    """A message of our own that the schema does not admit would be logged as an error."""
+    yield
+    assert not [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
 
 
 async def test_command_to_the_device_and_response_to_the_supplier(start_world, schema):
@@ -46,3 +56,11 @@ async def test_alert_to_supplier_and_load_controller(start_world, schema):
             assert message.body.alert_code == 0x8F88
             assert message.body.gbcs_payload == alert.to_bytes()
             assert message.request_id is None
+
+
+async def test_failure_of_an_accepted_command_is_signed_and_valid(start_world, schema):
+    async with start_world(schema=schema, device_connect_timeout_s=0.05) as world:
+        await world.send()
+        _, posted = await world.receiver.next()
+        assert posted.signed
+        assert posted.message.response_code == "E20"

@@ -7,12 +7,16 @@ is not, for receivers tell replays by it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from gbcs.errors import BuildError
 
 MAX_ORIGINATOR_COUNTER: Final = 2**64 - 1
 """The Originator Counter has 64 bits."""
+
+TAGS: Final = 65_536
+"""A counter's tag is its low 16 bits: the smart metering tunnel tells messages apart by it."""
 
 
 class CounterStore(Protocol):
@@ -68,22 +72,54 @@ class OriginatorCounter:
         self._reserved = mark
         self._next = max(mark, floor) + 1
 
-    def issue_block(self, count: int) -> int:
+    def issue_block(self, count: int, *, avoid_tags: Collection[int] = ()) -> int:
         """Issue ``count`` numbers without a gap and return the first of them.
 
         Args:
             count: how many, at least 1.
+            avoid_tags: what the low 16 bits of the first number must not be; numbers are
+                skipped where they are.
 
         Returns:
             The first number; the block is first to first + count - 1.
 
         Raises:
-            BuildError: count is below 1, or the 64 bits are used up.
+            BuildError: count is below 1, every tag is to be avoided, or the 64 bits are used up.
             Exception: what the store raises; then no number was given out.
         """
         if count < 1:
             raise BuildError(f"a block must have at least 1 counter, not {count}")
+        avoided = frozenset(avoid_tags)
+        if len(avoided) >= TAGS:
+            raise BuildError(f"all {TAGS} tags are to be avoided: no number is left")
         first = self._next
+        while first % TAGS in avoided:
+            first += 1
+        self._take(first, count)
+        return first
+
+    def issue_for_tag(self, tag: int, index: int) -> int:
+        """Issue the smallest number c above all issued before with (c - index) mod 65536 = tag.
+
+        Numbers between are skipped.
+
+        Args:
+            tag: 0 to 65535.
+            index: of the fragment that the number is for, 0 to 2047.
+
+        Raises:
+            BuildError: tag is out of range, index is negative, or the 64 bits are used up.
+            Exception: what the store raises; then no number was given out.
+        """
+        if not 0 <= tag < TAGS or index < 0:
+            raise BuildError(f"tag {tag} is not in 0 to {TAGS - 1}, or index {index} is negative")
+        start = max(self._next, index)
+        number = start + (tag + index - start) % TAGS
+        self._take(number, 1)
+        return number
+
+    def _take(self, first: int, count: int) -> None:
+        """Reserve what is needed to give out first to first + count - 1, and count them issued."""
         last = first + count - 1
         if last > MAX_ORIGINATOR_COUNTER:
             raise BuildError("the originator counter's 64 bits are used up: a new identity is due")
@@ -92,4 +128,3 @@ class OriginatorCounter:
             self._store.reserve(up_to)
             self._reserved = up_to
         self._next = last + 1
-        return first

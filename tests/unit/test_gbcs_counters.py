@@ -105,3 +105,40 @@ def test_strictly_increasing_across_crashes(steps: list[tuple[int, bool]], reser
         assert first > last
         last = first + count - 1
         assert store.mark >= last  # reserved before given out
+
+
+def test_a_block_avoids_tags_by_skipping_numbers() -> None:
+    counter = OriginatorCounter(MemoryStore(), floor=65_535)
+    assert counter.issue_block(2, avoid_tags={0, 1}) == 65_538
+    assert counter.issue_block(1, avoid_tags={0, 1}) == 65_540
+    with pytest.raises(BuildError, match="no number is left"):
+        counter.issue_block(1, avoid_tags=range(65_536))
+
+
+def test_a_number_for_a_tag_is_the_next_that_fits() -> None:
+    counter = OriginatorCounter(MemoryStore(), floor=99)
+    first = counter.issue_block(3)
+    # The rest of the block follows without another jump.
+    assert [counter.issue_for_tag(first, index) for index in (1, 2)] == [65_637, 65_638]
+    assert counter.issue_for_tag(first, 0) == first + 2 * 65_536
+
+
+@pytest.mark.parametrize(("tag", "index"), [(-1, 0), (65_536, 0), (0, -1)])
+def test_a_tag_has_16_bits_and_an_index_is_not_negative(tag: int, index: int) -> None:
+    with pytest.raises(BuildError, match="tag"):
+        OriginatorCounter(MemoryStore()).issue_for_tag(tag, index)
+
+
+@given(
+    st.integers(0, 2**40),
+    st.lists(st.tuples(st.integers(0, 65_535), st.integers(0, 2047)), min_size=1, max_size=20),
+)
+def test_numbers_for_tags_rise_and_fit(floor: int, asked: list[tuple[int, int]]) -> None:
+    counter = OriginatorCounter(MemoryStore(), floor=floor)
+    last = floor
+    for tag, index in asked:
+        number = counter.issue_for_tag(tag, index)
+        assert (number - index) % 65_536 == tag
+        assert number >= index
+        assert last < number <= max(last, index) + 65_536
+        last = number

@@ -73,8 +73,7 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Raises:
             ConfigurationError: which value, and what it must be.
         """
-        parts = urlsplit(self.hub_url)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.query or parts.fragment:
+        if not _is_websocket_url(self.hub_url):
             raise ConfigurationError(
                 f"hub_url = {self.hub_url!r}: expected ws://host:port or wss://host:port"
             )
@@ -97,3 +96,13 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ConfigurationError(
                 "device_id, supplier_id and load_controller_id must be three different EUIs"
             )
+
+
+def _is_websocket_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no port
+    except ValueError:
+        return False
+    plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    return parts.scheme in ("ws", "wss") and bool(parts.hostname) and plain

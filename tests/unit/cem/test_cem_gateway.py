@@ -151,9 +151,9 @@ class FragileHub:
         yield self
 
     async def receive(self):
-        if self._answers:
-            return self._answers.pop()
-        await asyncio.Event().wait()
+        if not self._answers:
+            await asyncio.Event().wait()
+        return self._answers.pop()
 
     async def send(self, message) -> None:
         if isinstance(message, bytes):

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateFormatError
@@ -25,6 +25,18 @@ from gbcs.errors import CertificateFormatError
 HARDWARE_MODULE_NAME = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.4")
 """otherName type that carries a device's EUI-64. Source: RFC 4108 section 5."""
 
+# What is checked here; a critical extension that is not must refuse the certificate.
+# Source: RFC 5280 section 4.2.
+_KNOWN_EXTENSIONS = frozenset(
+    {
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+    }
+)
 _MAX_CERTIFICATE_OCTETS = 16_384
 _KEY_ID_OCTETS = 8
 _MAX_SERIAL_BITS = 128
@@ -165,6 +177,11 @@ def parse_certificate(pem_or_der: bytes) -> Certificate:
 
 def _read(parsed: x509.Certificate) -> Certificate:
     public_key = _checked_public_key(parsed)
+    for extension in parsed.extensions:
+        if extension.critical and extension.oid not in _KNOWN_EXTENSIONS:
+            raise CertificateFormatError(
+                f"a critical extension of no SMKI profile: {extension.oid.dotted_string}"
+            )
     usage, kind, entity_id, role = _classify(parsed)
     key_id = parsed.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     if len(key_id) != _KEY_ID_OCTETS:

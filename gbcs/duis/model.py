@@ -213,6 +213,8 @@ class Throttled:
     count: int | None
 
     def __post_init__(self) -> None:
+        if self.sequence_id is None and self.count is None:
+            raise BuildError("a throttled alert says its sequence id, its count or both")
         for value in (self.sequence_id, self.count):
             if value is not None:
                 _check_int("a number of a throttled alert", value, 0, 2**32 - 1)
@@ -328,6 +330,12 @@ class Response:
         if self.response_date_time.tzinfo is None:
             raise BuildError("response_date_time needs a time zone, for example UTC")
         _check_schema_version(self.schema_version)
+        is_error = self.response_code.startswith("E")
+        if isinstance(self.body, AcknowledgementBody if is_error else ErrorBody):
+            raise BuildError(
+                f"{type(self.body).__name__} with the code {self.response_code}: errors have an E "
+                "code, acknowledgements an I or W code"
+            )
         if isinstance(self.body, DeviceAlertBody | DccAlertBody):
             object.__setattr__(self, "service_reference", None)
             object.__setattr__(self, "service_reference_variant", None)

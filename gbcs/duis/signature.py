@@ -37,8 +37,9 @@ SIGNATURE_TAG = f"{SIGNATURE_BRACED}Signature"
 
 _SIGNATURE_OCTETS = 64
 _DIGEST_OCTETS = 32
-# A comma separates the parts of the name and has no escaped form here.
-_ISSUER_NAME = re.compile(r"[A-Za-z0-9.]+=[ -~]+?(?:,[A-Za-z0-9.]+=[ -~]+?)*")
+# A comma separates the parts of the name and has no escaped form here, so that there is one way
+# only to read a name, and long foreign ones cost no time.
+_ISSUER_NAME = re.compile(r"[A-Za-z0-9.]+=[ -+\--~]+(?:, *[A-Za-z0-9.]+=[ -+\--~]+)*")
 _SERIAL = re.compile(r"[1-9][0-9]{0,38}")
 
 _DECLARATION = f' xmlns:ds="{SIGNATURE_NAMESPACE}"'

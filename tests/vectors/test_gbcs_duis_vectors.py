@@ -145,7 +145,8 @@ def test_all_that_we_write_is_valid(
             (None, REQUEST_ID),
             (REQUEST_ID, REQUEST_ID),
         ):
-            message = Response("I0", MOMENT, body, request_id, response_id)
+            code = "E100" if isinstance(body, ErrorBody) else "I0"
+            message = Response(code, MOMENT, body, request_id, response_id)
             for signer in (dcc_signer, None):
                 duis_schema.validate(build_response(message, signer))
     labels = (Label(1, "<&>\"'"), Label(2, " "), Label(5, "~" * 22))

@@ -31,6 +31,7 @@ def make(
     key_id: bytes | None = b"\x40" * 8,
     alternative_name: list[x509.GeneralName] | None = None,
     hash_algorithm: Any = None,
+    more: x509.ExtensionType | None = None,
 ) -> bytes:
     """Make an odd certificate."""
     flags = dict.fromkeys(
@@ -68,6 +69,8 @@ def make(
         builder = builder.add_extension(
             x509.SubjectAlternativeName(alternative_name), critical=True
         )
+    if more is not None:
+        builder = builder.add_extension(more, critical=True)
     signed = builder.sign(issuer_key, hash_algorithm or hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.DER)
 
@@ -135,6 +138,7 @@ def test_device_by_hardware_module_name() -> None:
         (lambda: make(usage={"key_cert_sign": True}), "key usage"),
         (lambda: make(key_id=b"\x40" * 20), "20 octets"),
         (lambda: make(key_id=None), "no SMKI profile"),
+        (lambda: make(more=x509.OCSPNoCheck()), "critical extension"),
         (lambda: make(subject=[unit("02")]), "x500UniqueIdentifier"),
         (lambda: make(subject=[unique(b"\x00" + EUI.octets)]), "without an OU"),
         (lambda: make(subject=[unit("2"), unique(b"\x00" + EUI.octets)]), "no role"),

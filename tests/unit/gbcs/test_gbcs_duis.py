@@ -334,18 +334,28 @@ def test_hostile_xml(octets: bytes, says: str) -> None:
         lambda: DccAlertBody("N2000", OtherBody("x")),
         lambda: QuarantinedRequest(REQUEST_ID, "x", 1),
         lambda: Throttled(-1, None),
+        lambda: Throttled(None, None),
+        lambda: Response("E19", MOMENT, AcknowledgementBody()),
+        lambda: Response("I99", MOMENT, ErrorBody()),
         lambda: Request(SUPPLIER, DEVICE, 1, 10, UpdateAlcDescriptions(LABELS)),
         lambda: Request(SUPPLIER, DEVICE, 1, 4, OtherBody("x"), service_reference="<"),
         lambda: Request(SUPPLIER, DEVICE, 1, 4, OtherBody("x"), schema_version='5.4"'),
         lambda: Response("E9999", MOMENT, ErrorBody()),
-        lambda: Response("I0", MOMENT.replace(tzinfo=None), ErrorBody()),
-        lambda: Response("I0", MOMENT, ErrorBody(), service_reference=None),
+        lambda: Response("E1", MOMENT.replace(tzinfo=None), ErrorBody()),
+        lambda: Response("E1", MOMENT, ErrorBody(), service_reference=None),
         lambda: XmlSigner(None, "no name", 1),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_said(make: Callable[[], object]) -> None:
     with pytest.raises(BuildError):
         make()
+
+
+def test_long_issuer_names_cost_no_time(laboratory: Any) -> None:
+    octets = build_request(REQUESTS[0], laboratory.user_signer)
+    name = laboratory.user_signer.issuer_name.encode()
+    long_name = octets.replace(name, b"a=a," * 10_000 + b"\n=")
+    assert parse_untrusted_request(long_name).signer is None
 
 
 def test_codes() -> None:

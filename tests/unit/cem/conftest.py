@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -230,20 +228,10 @@ async def hub(world: World) -> AsyncIterator[FakeHub]:
 
 
 @pytest.fixture
-def message_of() -> Callable[[int], bytes]:
-    """Make a message that does not shrink, of so many octets."""
-    return os.urandom
-
-
-@pytest.fixture
 def world_folder(world: World, tmp_path: Path) -> Path:
     """The world's keys for a process of its own."""
     folder = tmp_path / "keys"
     folder.mkdir(mode=0o700)
     for name, pem in world.pems.items():
         (folder / name).write_bytes(pem)
-    with contextlib.suppress(FileExistsError):
-        (tmp_path / "ids.json").write_text(
-            json.dumps([str(i) for i in (world.device_id, world.supplier_id)])
-        )
     return folder

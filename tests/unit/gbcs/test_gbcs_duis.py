@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -242,6 +243,8 @@ ONE_LABEL = b'<sr:ALCSHCALCSDescription index="1">'
         (swap(b"~~~~", b"&#10;"), "printable"),
         (swap(b">   <", b"><"), "label"),
         (swap(b"<sr:Body>", b"<sr:Body><other/>"), "one element of the DUIS namespace"),
+        (lambda o: re.sub(rb"<sr:Body>.*</sr:Body>", b"<sr:Body>what?</sr:Body>", o), "'what\\?'"),
+        (lambda o: re.sub(rb"<sr:Body>.*</sr:Body>", b"<sr:Body/>", o), "one element"),
     ],
 )
 def test_no_request(laboratory: Any, change: Callable[[bytes], bytes], says: str) -> None:
@@ -283,6 +286,14 @@ def test_no_signed_pre_command(laboratory: Any) -> None:
 def test_no_response(number: int, change: Callable[[bytes], bytes], says: str) -> None:
     with pytest.raises(DuisFormatError, match=says):
         parse_untrusted_response(change(build_response(RESPONSES[number], None)))
+
+
+def test_a_schedule_in_a_command_failure_is_skipped() -> None:
+    octets = build_response(RESPONSES[7], None)
+    scheduled = octets.replace(
+        b"<sr:DeviceID>", b"<sr:DSPScheduleID>7</sr:DSPScheduleID><sr:DeviceID>"
+    )
+    assert parse_untrusted_response(scheduled).message == RESPONSES[7]
 
 
 def test_bounds() -> None:

@@ -247,6 +247,7 @@ REFERENCE = SIGNED_INFO[SIGNED_INFO.index("<ds:Reference") : SIGNED_INFO.index("
         pytest.param(
             {**signed_info("xmlenc#sha256", "xmlenc#sha512"), "digest": "sha512"}, id="SHA-512"
         ),
+        pytest.param({"digest": "sha1"}, id="SHA-1 in the place of SHA-256"),
         pytest.param(signed_info('URI=""', 'URI="#body"'), id="reference to a part"),
         pytest.param(signed_info(' URI=""', ""), id="reference without URI"),
         pytest.param(signed_info('URI=""', 'URI="" Id="x"'), id="reference with Id"),

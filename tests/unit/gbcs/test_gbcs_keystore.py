@@ -244,3 +244,44 @@ def test_a_leaf_cannot_issue(laboratory: Any) -> None:
             role=Role.ACCESS_CONTROL_BROKER,
             entity_id=None,
         )
+
+
+@pytest.fixture
+def earnest(monkeypatch: pytest.MonkeyPatch) -> TestPki:
+    """A PKI whose names do not say that it is a test."""
+    for name in ("_ROOT_NAME", "_ORGANISATION_CA_NAME", "_DEVICE_CA_NAME"):
+        monkeypatch.setattr(f"gbcs.pki.{name}", name.strip("_"))
+    return foreign_pki()
+
+
+def in_earnest(*items: Issued) -> KeyStore:
+    return KeyStore.from_pems({f"{n}.pem": i.certificate.pem for n, i in enumerate(items)})
+
+
+def test_outside_test_mode_the_whole_chain_is_needed(earnest: TestPki, laboratory: Any) -> None:
+    supplier = earnest.issue_organisation(STRANGER, Role.SUPPLIER, DS)
+    xml = earnest.issue_xml_signing(STRANGER, Role.XML_SIGNING_USER)
+    complete = in_earnest(*earnest.authorities(), supplier, xml)
+    assert not complete.test_mode
+    for item in (supplier, xml):
+        wanted: dict[str, Any] = {
+            "at": laboratory.now,
+            "usage": DS,
+            "role": item.certificate.role,
+            "entity_id": STRANGER,
+        }
+        complete.verify(item.certificate, **wanted)
+        for lacking in (
+            in_earnest(supplier, xml),
+            in_earnest(earnest.organisation_ca, supplier, xml),
+            in_earnest(earnest.root, earnest.device_ca, supplier, xml),
+        ):
+            with pytest.raises(CertificateRefused, match="not among the trusted"):
+                lacking.verify(item.certificate, **wanted)
+
+
+def test_in_test_mode_a_pinned_certificate_is_enough(laboratory: Any) -> None:
+    stem = f"{laboratory.supplier.hex}-supplier-ds"
+    check(laboratory, store(laboratory.issued[stem]), stem)
+    with pytest.raises(CertificateRefused, match="not among the trusted"):
+        check(laboratory, store(laboratory.issued["root"]), stem)

@@ -79,6 +79,7 @@ def run_virtual(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     try:
         return loop.run_until_complete(main())
     finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 

@@ -197,7 +197,7 @@ def test_the_devices_answer_may_overtake_the_acknowledgement(world):
     def send(request):
         dcc.latency_s = -1.0  # due before the acknowledgement is read
         dcc.deliver(request)
-        return None  # and the acknowledgement is lost altogether
+        # ... and the acknowledgement is lost altogether.
 
     dcc.on_send = send
     status, _ = final_status(world)

@@ -56,19 +56,15 @@ class DccSimFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     journal: str | None = None
 
 
-def _with_entity_ids(value: Any) -> Any:
-    """Replace the text of every ``*_id`` by the EntityId that all of them are."""
-    # msgspec builds dataclasses by itself and never asks a hook how to read one from text.
-    if isinstance(value, list):
-        return [_with_entity_ids(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: EntityId.parse(item)
-        if name.endswith("_id") and isinstance(item, str)
-        else _with_entity_ids(item)
-        for name, item in value.items()
-    }
+def _decode_hook(wanted: type, value: Any) -> Any:
+    if wanted is not EntityId:
+        raise TypeError(f"no way to read a {wanted.__name__} from a configuration")
+    if not isinstance(value, str):
+        raise ValueError(f"expected an EUI-64 as text, got {value!r}")
+    try:
+        return EntityId.parse(value)
+    except BuildError as error:
+        raise ValueError(str(error)) from None
 
 
 def parse_config(text: str, file_type: type[T], *, where: str) -> T:
@@ -83,11 +79,9 @@ def parse_config(text: str, file_type: type[T], *, where: str) -> T:
         ConfigError: not TOML, a field is missing, unknown or of the wrong kind.
     """
     try:
-        return msgspec.convert(_with_entity_ids(tomllib.loads(text)), file_type)
+        return msgspec.convert(tomllib.loads(text), file_type, dec_hook=_decode_hook)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
-    except BuildError as error:
-        raise ConfigError(f"{where}: {error}") from None
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{where}: {error} ($ is the whole file); "

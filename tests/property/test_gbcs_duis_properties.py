@@ -70,9 +70,9 @@ requests = st.builds(
     schema_version=st.sampled_from(["5.2", "5.4"]),
 )
 unsigned_32 = st.none() | st.integers(0, 2**32 - 1)
-throttled = st.none() | st.builds(Throttled, unsigned_32, unsigned_32).filter(
-    lambda t: t.sequence_id is not None or t.count is not None
-)
+throttled = st.none() | st.tuples(unsigned_32, unsigned_32).filter(
+    lambda numbers: numbers != (None, None)
+).map(lambda numbers: Throttled(*numbers))
 dcc_alerts = st.builds(
     DccAlertBody,
     st.sampled_from(sorted(DCC_ALERT_CODES)),

@@ -230,7 +230,7 @@ class Gateway:
             self._uplink_open = Uplink(storage, limits=limits, now=now)
         except LocalError as error:
             raise StorageError(f"the stored replay windows cannot be used: {error}") from None
-        self._inbox.extend(storage.unacknowledged())
+        self._inbox = deque(storage.unacknowledged())
         self._unacknowledged = {incoming.ref for incoming in self._inbox}
         self._schedule_timer()
 

@@ -127,6 +127,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
         _I.RESUME: (_S.ACCEPTED, _A.AWAIT),
     },
     _S.UNCONFIRMED: {
+        _I.ACKNOWLEDGED: (_S.ACCEPTED, _A.AWAIT),
         _I.REFUSAL: (_S.REFUSED, _A.FINISH),
         _I.RESPONSE: (_S.ANSWERED, _A.FINISH),
         _I.TIMER: (_S.TIMED_OUT, _A.FINISH),

@@ -87,7 +87,7 @@ def virtual_clock() -> float:
     return EPOCH + asyncio.get_running_loop().time()
 
 
-@dataclass
+@dataclass(repr=False)
 class Pki:
     """All keys, and what each party may see of them."""
 
@@ -163,7 +163,7 @@ class Recorder:
         return [fields for name, fields in self.events if name == event]
 
 
-@dataclass
+@dataclass(repr=False)
 class FakeDcc:
     """A DCC of gbcs functions. Replace ``on_transform`` and ``on_send`` to make it misbehave.
 
@@ -366,7 +366,7 @@ class FakeDcc:
         return [payload for payload in found if payload is not None]
 
 
-@dataclass
+@dataclass(repr=False)
 class World:
     """What a test of the gateway needs, in virtual time."""
 

@@ -50,7 +50,7 @@ COLUMNS = (
     (Input.SIGNATURE, "! ! S/keep ! ! ! ! ! ! ! !"),
     (Input.MISMATCH, "! ! X/finish ! ! ! ! ! ! ! !"),
     (Input.KEPT, "! ! ! P/send ! ! ! ! ! ! !"),
-    (Input.ACKNOWLEDGED, "- - - - A/await - - - - - -"),
+    (Input.ACKNOWLEDGED, "- - - - A/await - A/await - - - -"),
     (Input.NO_ANSWER, "- T/transform - - P/send - - - - - -"),
     (Input.REFUSAL, "- X/finish - X/finish X/finish X/finish X/finish - - - -"),
     (Input.REPEAT_REFUSAL, "- X/finish - - U/await - - - - - -"),

@@ -1,0 +1,199 @@
+"""The state file: whose it is, who may read it, and what happens when it is no state file."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+import dsrsp.errors
+from dsrsp.core.request import Request, State
+from dsrsp.errors import DsrspError, StorageError
+from dsrsp.ports import IncomingMessage, MessageKey, OutgoingMessage, UplinkFragment, UplinkOutcome
+from dsrsp.store import SqliteStore
+from gbcs.counters import OriginatorCounter
+from gbcs.entity_id import EntityId
+from gbcs.messages import Label, PreCommand
+from smtunnel import DeliveryState, MessageStatus, advance
+
+SUPPLIER = EntityId(b"supplier")
+DEVICE = EntityId(b"a device")
+HUGE = 2**64 - 1
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "state.sqlite")
+
+
+def opened(path):
+    return SqliteStore(path, supplier_id=SUPPLIER)
+
+
+def outgoing(ref="one", **changes):
+    status = MessageStatus(ref=ref, fragments_total=2, message_octets=3)
+    return OutgoingMessage(ref, DEVICE, b"abc", "auto", advance(status, **changes))
+
+
+def request(counter=7, index=0, state=State.RESERVED):
+    pre_command = PreCommand(SUPPLIER, DEVICE, counter, (Label(1, "x"),))
+    return Request("one", index, pre_command, state)
+
+
+def test_only_its_owner_may_read_it(path):
+    opened(path).close()
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+
+
+def test_the_state_of_another_supplier_is_refused(path):
+    opened(path).close()
+    with pytest.raises(StorageError, match="each supplier needs a state of its own"):
+        SqliteStore(path, supplier_id=DEVICE)
+    opened(path).close()
+
+
+def test_one_process_at_a_time(path):
+    store = opened(path)
+    with pytest.raises(StorageError, match="one gateway at a time"):
+        opened(path)
+    store.close()
+    opened(path).close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 500]
+)
+def test_what_is_no_state_file_is_refused(path, content):
+    Path(path).write_bytes(content)
+    with pytest.raises(StorageError, match=r"state\.sqlite"):
+        opened(path)
+
+
+def test_a_newer_format_is_refused(path):
+    opened(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(StorageError, match="format 99"):
+        opened(path)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(StorageError, match="cannot open"):
+        opened(str(tmp_path / "nowhere" / "state.sqlite"))
+
+
+def test_counters_are_reserved_before_they_are_given_out(path):
+    store = opened(path)
+    counter = OriginatorCounter(store.counter_store(), reserve=10)
+    assert counter.issue_block(3) == 1
+    store.close()  # as after a crash: nothing but the reservation is known
+    store = opened(path)
+    assert OriginatorCounter(store.counter_store(), reserve=10).issue_block(1) == 11
+    store.close()
+
+
+def test_counters_of_64_bits_and_their_order(path):
+    store = opened(path)
+    store.reserve_counter(HUGE)
+    store.reserve_counter(5)
+    assert store.load_counter() == HUGE
+    store.add_message(outgoing(), now=1.0)
+    status = advance(outgoing().status, tunnel_message_id=9, first_counter=HUGE)
+    store.start_message("one", status, [request(HUGE)])
+    store.close()
+    store = opened(path)
+    assert store.message("one").status == status
+    assert store.request(HUGE).originator_counter == HUGE
+    assert store.last_tunnel_message_id(DEVICE) == 9
+    store.close()
+
+
+def test_a_request_comes_back_as_it_was(path):
+    store = opened(path)
+    store.add_message(outgoing(), now=1.0)
+    one = request(state=State.ACCEPTED)
+    one.deadline, one.signed_request, one.posts = 12.5, b"<xml/>", 3
+    one.results, one.reason = (0, 250), "because"
+    store.save_request(one, None, now=1.0)
+    assert store.request(7) == one
+    assert store.requests("one") == [one]
+    assert store.request(8) is None
+    store.close()
+
+
+@pytest.mark.parametrize("state", [State.TRANSFORMING, State.CORRELATING])
+def test_what_is_not_signed_begins_again(path, state):
+    store = opened(path)
+    store.save_request(request(state=state), None, now=1.0)
+    assert store.request(7).state is State.RESERVED
+    store.close()
+
+
+def test_an_ended_message_keeps_its_status_only(path):
+    store = opened(path)
+    store.add_message(outgoing(), now=1.0)
+    one = request(state=State.SIGNED)
+    one.signed_request = b"<xml/>"
+    store.save_request(one, None, now=1.0)
+    failed = advance(outgoing().status, DeliveryState.FAILED, reason="x")
+    store.save_status("one", failed, now=2.0)
+    assert store.message("one") == OutgoingMessage("one", DEVICE, None, "auto", failed)
+    assert store.request(7).signed_request is None
+    assert store.unfinished_messages() == []
+    assert store.forget_finished(before=2.0) == 0
+    assert store.forget_finished(before=3.0) == 1
+    assert store.message("one") is None
+    assert store.request(7) is None
+    store.close()
+
+
+def test_what_an_alert_changed_is_kept_whole_or_not_at_all(path):
+    store = opened(path)
+    key = MessageKey(DEVICE, 1, 10)
+    fragment = UplinkFragment(key, 11, "text", 5.0)
+    store.keep_uplink(UplinkOutcome(DEVICE, b"window 1", fragment=fragment))
+    assert store.windows() == store.windows(DEVICE) == {DEVICE: b"window 1"}
+    assert store.uplink_fragments() == store.uplink_fragments(DEVICE) == [fragment]
+    assert store.uplink_fragments(SUPPLIER) == []
+    message = IncomingMessage("ref", DEVICE, b"whole", 6.0)
+    whole = UplinkOutcome(DEVICE, b"window 2", ended=(key,), message=message)
+    store.keep_uplink(whole)
+    assert store.uplink_fragments() == []
+    assert store.unacknowledged() == [message]
+    with pytest.raises(StorageError, match="UNIQUE"):
+        store.keep_uplink(UplinkOutcome(DEVICE, b"window 3", message=message))
+    assert store.windows() == {DEVICE: b"window 2"}
+    store.acknowledge("ref", answered=None, now=7.0)
+    assert store.unacknowledged() == []
+    store.close()
+
+
+def test_a_closed_store_says_so(path):
+    store = opened(path)
+    store.close()
+    with pytest.raises(StorageError):
+        store.unfinished_messages()
+
+
+def test_the_error_tree_is_as_the_docstring_says():
+    def tree(cls, depth=0):
+        yield depth, cls.__name__
+        for sub in cls.__subclasses__():
+            yield from tree(sub, depth + 1)
+
+    lines = [
+        line
+        for line in (dsrsp.errors.__doc__ or "").splitlines()
+        if "──" in line or "Dsrsp" in line
+    ]
+    told = []
+    for line in lines:
+        if line.strip().startswith("Dsrsp"):
+            told.append((0, line.split()[0]))
+        else:
+            before, after = line.split("── ", 1)
+            told.append((1 + (len(before.rstrip("├└")) - 4) // 4, after.split()[0]))
+    assert told == list(tree(DsrspError))

@@ -45,8 +45,8 @@ TRANSITIONS: Final[dict[DeliveryState, frozenset[DeliveryState]]] = {
 """Which states may follow which; a state may also follow itself, with news of fragments."""
 
 FINAL_STATES: Final = frozenset({_D.SENT, _D.REASSEMBLED, _D.ANSWERED, _D.FAILED})
-"""States in which the gateway waits for nothing more. SENT is final because no receipt exists yet
-for alerts; ANSWERED may still follow SENT and REASSEMBLED."""
+"""States in which the gateway waits for nothing more. SENT is final unless a receipt is expected;
+ANSWERED may still follow SENT and REASSEMBLED."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,7 @@ class MessageStatus:
         message_octets: its size before compression.
         tunnel_message_id: its id in the fragments' headers, None while it has none.
         first_counter: the originator counter of its fragment 0, None while it has none.
+        receipt_expected: True when the other end confirms messages by receipts: SENT is not final.
     """
 
     ref: str
@@ -74,6 +75,7 @@ class MessageStatus:
     message_octets: int
     tunnel_message_id: int | None = None
     first_counter: int | None = None
+    receipt_expected: bool = False
 
     def __post_init__(self) -> None:
         for name in ("fragments_accepted", "fragments_delivered"):
@@ -89,7 +91,32 @@ class MessageStatus:
     @property
     def final(self) -> bool:
         """True when the gateway waits for nothing more of this message."""
+        if self.state is DeliveryState.SENT and self.receipt_expected:
+            return False
         return self.state in FINAL_STATES
+
+
+def begin_again(status: MessageStatus, fragments_total: int) -> MessageStatus:
+    """Return the status of a message that is sent once more from the start, as a new message.
+
+    Args:
+        status: what was known.
+        fragments_total: how many fragments it has now.
+
+    Raises:
+        LocalError: the message has ended.
+    """
+    if status.final:
+        raise LocalError(f"message {status.ref} is {status.state.value}: it cannot begin again")
+    return replace(
+        status,
+        state=DeliveryState.QUEUED,
+        fragments_total=fragments_total,
+        fragments_accepted=0,
+        fragments_delivered=0,
+        tunnel_message_id=None,
+        first_counter=None,
+    )
 
 
 def advance(

@@ -12,6 +12,7 @@ from smtunnel import (
     MessageStatus,
     advance,
 )
+from smtunnel.delivery import begin_again
 
 ORDER = list(DeliveryState)
 
@@ -60,3 +61,16 @@ def test_a_failure_has_a_reason_and_nothing_else_has() -> None:
         advance(status(DeliveryState.QUEUED), DeliveryState.FAILED)
     with pytest.raises(LocalError, match="has a reason"):
         advance(status(DeliveryState.QUEUED), DeliveryState.ACCEPTED, reason="because")
+
+
+def test_with_a_receipt_to_come_sent_is_not_final() -> None:
+    assert status(DeliveryState.SENT).final
+    assert not status(DeliveryState.SENT, receipt_expected=True).final
+
+
+def test_a_message_begins_again_from_nothing_but_not_after_its_end() -> None:
+    now = status(DeliveryState.ACCEPTED, fragments_accepted=3, tunnel_message_id=4, first_counter=9)
+    again = begin_again(now, 5)
+    assert again == MessageStatus(ref="m1", fragments_total=5, message_octets=200)
+    with pytest.raises(LocalError, match="cannot begin again"):
+        begin_again(status(DeliveryState.FAILED), 5)

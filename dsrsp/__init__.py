@@ -14,8 +14,9 @@ from dsrsp.errors import (
     UnknownDevice,
     UnknownMessage,
 )
-from dsrsp.gateway import Gateway, ReceivedMessage
+from dsrsp.gateway import Gateway
 from dsrsp.handles import Handle
+from dsrsp.inbox import ReceivedMessage
 from dsrsp.ports import DccClient, Service, Storage
 
 __all__ = [

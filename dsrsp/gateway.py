@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import TracebackType
@@ -16,8 +14,7 @@ from weakref import WeakValueDictionary
 
 from dsrsp.adaptor import Adaptor
 from dsrsp.config import DsrspConfig
-from dsrsp.core.matching import DccError, DeviceAlert, DeviceResponse, NotForUs, ReceivedReader
-from dsrsp.core.uplink import Uplink, UplinkNews
+from dsrsp.core.matching import DccError, DeviceResponse, NotForUs, ReceivedReader
 from dsrsp.dcc_client import HttpDccClient
 from dsrsp.downlink import Downlink
 from dsrsp.errors import (
@@ -28,7 +25,8 @@ from dsrsp.errors import (
     UnknownMessage,
 )
 from dsrsp.handles import Handle
-from dsrsp.ports import DccClient, IncomingMessage, Storage
+from dsrsp.inbox import Inbox, ReceivedMessage
+from dsrsp.ports import DccClient, Storage
 from dsrsp.receiver import Receiver
 from dsrsp.store import SqliteStore
 from gbcs.certificates import KeyUsage, Role
@@ -38,64 +36,9 @@ from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness, Signer
-from smtunnel import (
-    DeliveryState,
-    FragmentIgnored,
-    IgnoreReason,
-    Limits,
-    LocalError,
-    MessageAborted,
-    MessageExpired,
-    MessageReassembled,
-    MessageRejected,
-    MessageStatus,
-    advance,
-)
+from smtunnel import DeliveryState, Limits, LocalError, MessageStatus, advance
 
 logger = logging.getLogger("dsrsp")
-
-
-class ReceivedMessage:
-    """A whole message from a CEM. Until `ack` it is handed out again after a restart."""
-
-    def __init__(self, incoming: IncomingMessage, gateway: Gateway) -> None:
-        self._incoming = incoming
-        self._gateway = gateway
-
-    def __repr__(self) -> str:
-        return f"<ReceivedMessage {self.ref}, {len(self.message)} octets>"
-
-    @property
-    def ref(self) -> str:
-        """The message's name: the same each time that it is handed out."""
-        return self._incoming.ref
-
-    @property
-    def peer(self) -> EntityId:
-        """The device that sent it, proven by its signature."""
-        return self._incoming.device
-
-    @property
-    def message(self) -> bytes:
-        """The octets, as they were sent."""
-        return self._incoming.message
-
-    @property
-    def received_at(self) -> float:
-        """When it was complete, in seconds since 1970, UTC."""
-        return self._incoming.received_at
-
-    async def ack(self, answers: str | None = None) -> None:
-        """Take the message over: the gateway forgets it. Doing so again changes nothing.
-
-        Args:
-            answers: the ref of the sent message that this one answers, which becomes ANSWERED.
-
-        Raises:
-            UnknownMessage: there is no sent message of that ref; nothing is acknowledged.
-            StorageError: it could not be stored; nothing is acknowledged.
-        """
-        self._gateway.acknowledge(self.ref, answers)
 
 
 class Gateway:
@@ -156,14 +99,10 @@ class Gateway:
             schema=schema,
         )
         self._handles: WeakValueDictionary[str, Handle] = WeakValueDictionary()
-        self._inbox: deque[IncomingMessage] = deque()
-        self._inbox_news = asyncio.Event()
-        self._unacknowledged: set[str] = set()
         self._stack = contextlib.AsyncExitStack()
         self._storage_open: Storage | None = None
         self._downlink_open: Downlink | None = None
-        self._uplink_open: Uplink | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._inbox_open: Inbox | None = None
         self._receiver: Receiver | None = None
 
     # Life
@@ -175,10 +114,7 @@ class Gateway:
                 self._config.state, supplier_id=self._config.supplier_id
             )
             stack.callback(storage.close)
-            self._storage_open = storage
-            now = self._clock()
-            storage.forget_finished(before=now - self._config.keep_finished_s)
-            self._open_uplink(storage, now)
+            storage.forget_finished(before=self._clock() - self._config.keep_finished_s)
             dcc = self._dcc
             if dcc is None:
                 dcc = await stack.enter_async_context(
@@ -186,8 +122,11 @@ class Gateway:
                         self._config.dcc_url, attempt_timeout_s=self._config.attempt_timeout_s
                     )
                 )
-            self._open_downlink(storage, dcc, signer, xml_signer)
+            # Ends before what it uses: the store and the client.
             stack.push_async_callback(self._close)
+            self._storage_open = storage
+            self._open_inbox(storage)
+            self._open_downlink(storage, dcc, signer, xml_signer)
             if self._dcc is None:
                 self._receiver = await stack.enter_async_context(
                     Receiver(
@@ -221,18 +160,17 @@ class Gateway:
                 f"{error}"
             ) from None
 
-    def _open_uplink(self, storage: Storage, now: float) -> None:
-        limits = Limits(
-            message_octets=self._config.max_message_octets,
-            replay_window=self._config.replay_window,
+    def _open_inbox(self, storage: Storage) -> None:
+        self._inbox_open = Inbox(
+            storage,
+            limits=Limits(
+                message_octets=self._config.max_message_octets,
+                replay_window=self._config.replay_window,
+            ),
+            max_unacknowledged=self._config.max_unacknowledged_messages,
+            clock=self._clock,
+            journal=self._journal,
         )
-        try:
-            self._uplink_open = Uplink(storage, limits=limits, now=now)
-        except LocalError as error:
-            raise StorageError(f"the stored replay windows cannot be used: {error}") from None
-        self._inbox = deque(storage.unacknowledged())
-        self._unacknowledged = {incoming.ref for incoming in self._inbox}
-        self._schedule_timer()
 
     def _open_downlink(
         self, storage: Storage, dcc: DccClient, signer: Signer, xml_signer: XmlSigner
@@ -262,22 +200,21 @@ class Gateway:
     async def _close(self) -> None:
         if self._downlink_open is not None:
             await self._downlink_open.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._downlink_open = self._uplink_open = self._storage_open = None
+        if self._inbox_open is not None:
+            self._inbox_open.close()
+        self._downlink_open = self._inbox_open = self._storage_open = None
         for handle in list(self._handles.values()):
             handle.close()
-        self._inbox_news.set()
 
     @property
     def receive_port(self) -> int:
         """The port of the receive address; 0 where none is served."""
         return 0 if self._receiver is None else self._receiver.port
 
-    def _running(self) -> tuple[Storage, Downlink, Uplink]:
-        if self._storage_open is None or self._downlink_open is None or self._uplink_open is None:
+    def _running(self) -> tuple[Storage, Downlink, Inbox]:
+        if self._storage_open is None or self._downlink_open is None or self._inbox_open is None:
             raise GatewayNotRunning("the gateway is not running: use it inside `async with`")
-        return self._storage_open, self._downlink_open, self._uplink_open
+        return self._storage_open, self._downlink_open, self._inbox_open
 
     # Sending
 
@@ -338,19 +275,18 @@ class Gateway:
 
     # Receiving
 
-    async def received(self) -> AsyncIterator[ReceivedMessage]:
-        """Yield whole messages from CEMs, each once in a process; ends when the gateway ends."""
-        self._running()
-        while self._storage_open is not None:
-            if self._inbox:
-                yield ReceivedMessage(self._inbox.popleft(), self)
-            else:
-                self._inbox_news.clear()
-                await self._inbox_news.wait()
+    def received(self) -> AsyncIterator[ReceivedMessage]:
+        """Iterate over whole messages from CEMs, each once in a process; ends with the gateway.
+
+        Raises:
+            GatewayNotRunning: it is not started, or has ended.
+        """
+        _, _, inbox = self._running()
+        return inbox.hand_out(self.acknowledge)
 
     def acknowledge(self, ref: str, answers: str | None) -> None:
         """Do what `ReceivedMessage.ack` says."""
-        storage, downlink, _ = self._running()
+        storage, downlink, inbox = self._running()
         answered = None
         if answers is not None:
             status = self.handle(answers).status
@@ -361,7 +297,7 @@ class Gateway:
             answered=None if answered is None else (answered.ref, answered),
             now=self._clock(),
         )
-        self._unacknowledged.discard(ref)
+        inbox.forget(ref)
         if answered is not None:
             downlink.answered(answered)
 
@@ -381,7 +317,7 @@ class Gateway:
             StorageError: it cannot be stored now; it should come again.
         """
         try:
-            _, downlink, uplink = self._running()
+            _, downlink, inbox = self._running()
         except GatewayNotRunning as error:
             raise StorageError(str(error)) from None
         now = self._clock()
@@ -393,87 +329,4 @@ class Gateway:
         elif isinstance(received, NotForUs):
             logger.info("nothing to do for a %s", received.what)
         else:
-            self._receive_alert(received, uplink, now)
-
-    def _receive_alert(self, alert: DeviceAlert, uplink: Uplink, now: float) -> None:
-        if len(self._unacknowledged) >= self._config.max_unacknowledged_messages:
-            raise StorageError(
-                f"{len(self._unacknowledged)} received messages wait for an ack of the application"
-            )
-        self._take_news(uplink.receive_alert(alert, now=now))
-        self._schedule_timer()
-
-    def _take_news(self, news: UplinkNews) -> None:
-        for event in news.events:
-            if isinstance(event, FragmentIgnored):
-                # The DCC posts each alert to both of our identities: a replay is the normal case.
-                level = logging.DEBUG if event.reason is IgnoreReason.REPLAY else logging.WARNING
-                logger.log(
-                    level,
-                    "ignored alert %d of %s: %s: %s",
-                    *(event.originator_counter, EntityId(event.peer), event.reason.value),
-                    event.detail,
-                )
-            elif isinstance(event, MessageReassembled):
-                self._journal_uplink("reassembled", event, message_octets=len(event.message))
-            elif isinstance(event, MessageRejected):
-                self._lost(event, "rejected", str(event.error))
-            elif isinstance(event, MessageExpired):
-                missing = f"fragments {event.missing} and perhaps more did not come in time"
-                self._lost(event, "expired", missing)
-            elif isinstance(event, MessageAborted):
-                self._lost(event, "aborted", event.reason.value)
-        for incoming in news.messages:
-            self._unacknowledged.add(incoming.ref)
-            self._inbox.append(incoming)
-        if news.messages:
-            self._inbox_news.set()
-
-    def _lost(
-        self, event: MessageRejected | MessageExpired | MessageAborted, state: str, reason: str
-    ) -> None:
-        logger.warning(
-            "message %d of %s from counter %d %s: %s",
-            *(event.tunnel_message_id, EntityId(event.peer), event.first_counter, state, reason),
-        )
-        self._journal_uplink(state, event, reason=reason)
-
-    def _journal_uplink(
-        self,
-        state: str,
-        event: MessageReassembled | MessageRejected | MessageExpired | MessageAborted,
-        *,
-        message_octets: int | None = None,
-        reason: str | None = None,
-    ) -> None:
-        peer = EntityId(event.peer)
-        self._journal.record(
-            "message",
-            state=state,
-            message_ref=f"{peer.hex}-{event.first_counter}-{event.tunnel_message_id}",
-            peer=str(peer),
-            tunnel_message_id=event.tunnel_message_id,
-            first_counter=event.first_counter,
-            message_octets=message_octets,
-            reason=reason,
-        )
-
-    # Time
-
-    def _schedule_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = None if self._uplink_open is None else self._uplink_open.get_timer()
-        if due is not None:
-            delay = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._handle_timer)
-
-    def _handle_timer(self) -> None:
-        if self._uplink_open is None:
-            return
-        try:
-            self._take_news(self._uplink_open.handle_timer(self._clock()))
-        except StorageError as error:
-            logger.error("expired messages stay in the store until the next start: %s", error)
-        self._schedule_timer()
+            inbox.receive_alert(received)

@@ -45,18 +45,24 @@ class Uplink:
     Args:
         storage: keeps windows, fragments and messages.
         limits: bounds on what is held.
-        now: the time, in seconds since 1970; messages that expired meanwhile end.
     """
 
-    def __init__(self, storage: Storage, *, limits: Limits, now: float) -> None:
+    def __init__(self, storage: Storage, *, limits: Limits) -> None:
         self._storage = storage
         self._reassembler = Reassembler(originator=Originator.CEM, carrier=ECS200, limits=limits)
         # Devices of which memory and disk may differ, because a write failed.
         self._doubtful: set[EntityId] = set()
         for device, window in storage.windows().items():
             self._reassembler.restore_window(device.octets, window)
-        self._replay(storage.uplink_fragments())
-        self.handle_timer(now)
+        events = self._replay(storage.uplink_fragments())
+        if ended := _ended(events):
+            storage.end_uplink(ended)
+        self._restored = UplinkNews(events)
+
+    @property
+    def restored(self) -> UplinkNews:
+        """What became of stored fragments at the start: messages end when limits were lowered."""
+        return self._restored
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in seconds since 1970; None: nothing waits."""
@@ -123,14 +129,17 @@ class Uplink:
         self._replay(fragments)
         self._doubtful.discard(device)
 
-    def _replay(self, fragments: list[UplinkFragment]) -> None:
-        for fragment in fragments:
-            self._reassembler.receive_fragment(
+    def _replay(self, fragments: list[UplinkFragment]) -> list[Event]:
+        return [
+            event
+            for fragment in fragments
+            for event in self._reassembler.receive_fragment(
                 fragment.key.device.octets,
                 fragment.payload,
                 originator_counter=fragment.originator_counter,
                 now=fragment.received_at,
             )
+        ]
 
 
 def _completes(event: Event) -> bool:

@@ -157,13 +157,13 @@ def test_messages_up_in_any_order_doubled_lost_with_restarts(world, seed):
                 await gateway.__aexit__(None, None, None)
                 gateway = world.gateway()
                 await gateway.__aenter__()
-            if chance.random() < 0.3 and gateway._inbox:
+            if chance.random() < 0.3 and gateway._inbox_open:
                 async for received in gateway.received():
                     assert received.ref not in found
                     found[received.ref] = received.message
                     await received.ack()
                     break
-        while gateway._inbox:
+        while gateway._inbox_open:
             async for received in gateway.received():
                 assert received.ref not in found
                 found[received.ref] = received.message

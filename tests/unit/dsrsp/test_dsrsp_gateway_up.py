@@ -38,7 +38,7 @@ def test_a_message_of_several_fragments_in_any_order_doubled(world):
             await received.ack()
             for alert in alerts:
                 gateway.receive_untrusted(alert)
-            assert not gateway._inbox
+            assert not gateway._inbox_open
 
     world.run(main)
     assert [event["state"] for event in world.journal.of("message")] == ["reassembled"]
@@ -60,7 +60,7 @@ def test_partial_messages_survive_a_restart_and_replays_stay_out(world):
         async with world.gateway() as gateway:
             for alert in alerts:
                 gateway.receive_untrusted(alert)
-            assert not gateway._inbox
+            assert not gateway._inbox_open
 
     world.run(main)
 
@@ -86,7 +86,7 @@ def test_a_message_is_handed_out_again_after_a_restart_until_it_is_acknowledged(
             assert again.ref == second.ref
             await again.ack()
         async with world.gateway() as gateway:
-            assert not gateway._inbox
+            assert not gateway._inbox_open
         assert len(set(refs)) == 2
 
     world.run(main)
@@ -106,7 +106,7 @@ def test_an_answer_marks_the_message_that_it_answers(world):
             ref = handle.ref
         async with world.gateway() as gateway:
             assert gateway.handle(ref).status.state is DeliveryState.ANSWERED
-            assert not gateway._inbox
+            assert not gateway._inbox_open
 
     world.run(main)
 
@@ -152,7 +152,7 @@ def test_a_message_whose_fragments_stay_away_expires(world):
             await asyncio.sleep(4 * 86400)
             for alert in alerts:
                 gateway.receive_untrusted(alert)
-            assert not gateway._inbox
+            assert not gateway._inbox_open
 
     world.run(main)
     assert [event["state"] for event in world.journal.of("message")] == ["expired"]
@@ -168,6 +168,7 @@ def test_a_message_expires_also_while_the_gateway_is_down(world):
             assert storage.uplink_fragments() == []
 
     world.run(main)
+    assert [event["state"] for event in world.journal.of("message")] == ["expired"]
 
 
 def test_what_does_not_decode_is_rejected_and_the_rest_goes_on(world):
@@ -199,7 +200,7 @@ def test_what_cannot_be_stored_is_not_taken_and_comes_again(world, monkeypatch):
                 for alert in alerts[1:]:
                     with pytest.raises(StorageError):
                         gateway.receive_untrusted(alert)
-            assert not gateway._inbox
+            assert not gateway._inbox_open
             for alert in alerts[1:]:
                 gateway.receive_untrusted(alert)
             (received,) = await take(gateway)

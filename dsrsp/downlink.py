@@ -262,7 +262,7 @@ class Downlink:
         action = request.handle(what, **news)
         if action in _STORED:
             try:
-                self._keep(request)
+                self._keep(before, request)
             except StorageError:
                 for name in fields(request):
                     setattr(request, name.name, getattr(before, name.name))
@@ -271,9 +271,9 @@ class Downlink:
 
     _apply = apply
 
-    def _keep(self, request: Request) -> None:
+    def _keep(self, before: Request, request: Request) -> None:
         message = self._messages.get(request.message_ref)
-        news = [] if message is None else status_after(message.status, message.requests)
+        news = [] if message is None else status_after(message.status, before, request)
         self._storage.save_request(request, news[-1] if news else None, now=self._clock())
         if message is not None:
             for status in news:

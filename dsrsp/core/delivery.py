@@ -94,37 +94,30 @@ def started(
     )
 
 
-def status_after(status: MessageStatus, requests: Sequence[Request]) -> list[MessageStatus]:
-    """Return the statuses that follow from the requests' states, oldest first.
+def status_after(status: MessageStatus, before: Request, after: Request) -> list[MessageStatus]:
+    """Return the statuses that follow from the change of one request, oldest first.
 
     Args:
         status: what was known; nothing follows a final one.
-        requests: all of the message.
+        before: the request as it was when that was known.
+        after: the request now.
     """
     if status.final:
         return []
-    accepted = max(status.fragments_accepted, sum(request.accepted for request in requests))
-    delivered = sum(request.delivered for request in requests)
-    news: list[MessageStatus] = []
+    total = status.fragments_total
+    accepted = status.fragments_accepted + (after.accepted and not before.accepted)
+    delivered = status.fragments_delivered + (after.delivered and not before.delivered)
     counted = advance(status, fragments_accepted=accepted, fragments_delivered=delivered)
-    failed = next((request for request in requests if failure(request) is not None), None)
-    if failed is not None:
-        return [
-            advance(
-                counted,
-                DeliveryState.FAILED,
-                reason=f"fragment {failed.index + 1} of {len(requests)}, "
-                f"counter {failed.originator_counter}: {failure(failed)}",
-            )
-        ]
-    if delivered == len(requests):
-        news.append(advance(counted, DeliveryState.DELIVERED))
-        news.append(advance(news[-1], DeliveryState.REASSEMBLED))
-    elif accepted == len(requests) and status.state is DeliveryState.QUEUED:
-        news.append(advance(counted, DeliveryState.ACCEPTED))
-    elif counted != status:
-        news.append(counted)
-    return news
+    why = failure(after)
+    if why is not None:
+        fragment = f"fragment {after.index + 1} of {total}, counter {after.originator_counter}"
+        return [advance(counted, DeliveryState.FAILED, reason=f"{fragment}: {why}")]
+    if delivered == total:
+        whole = advance(counted, DeliveryState.DELIVERED)
+        return [whole, advance(whole, DeliveryState.REASSEMBLED)]
+    if accepted == total and status.state is DeliveryState.QUEUED:
+        return [advance(counted, DeliveryState.ACCEPTED)]
+    return [] if counted == status else [counted]
 
 
 def failure(request: Request) -> str | None:

@@ -182,6 +182,9 @@ class FakeDcc:
     held: int = 0
     most_held: int = 0
 
+    def __post_init__(self) -> None:
+        self.keystore = KeyStore.from_pems(self.pki.public, test_mode=True)
+
     @property
     def sent(self) -> list[bytes]:
         return [octets for service, octets in self.posted if service is Service.SEND]
@@ -198,7 +201,7 @@ class FakeDcc:
     def answer(self, service: Service, octets: bytes) -> bytes:
         parsed = parse_untrusted_request(octets)
         parsed.verify(
-            KeyStore.from_pems(self.pki.public, test_mode=True),
+            self.keystore,
             role=Role.XML_SIGNING_USER,
             at=self._now(),
         )

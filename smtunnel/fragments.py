@@ -111,6 +111,24 @@ def encode_message(
         )
     applied, octets = _compress(message, carrier, compression, window_bits, level)
     header = FragmentHeader(originator, applied, carrier.printable, False, 0, tunnel_message_id)
+    return cut_stream(octets, carrier=carrier, header=header, message_octets=len(message))
+
+
+def cut_stream(
+    octets: bytes, *, carrier: Carrier, header: FragmentHeader, message_octets: int
+) -> EncodedMessage:
+    """Cut what compression has made into full bodies and put headers before them.
+
+    Args:
+        octets: the message, or what represents it.
+        carrier: what will carry the fragments.
+        header: what the headers have in common; its index must be 0 and it not the last.
+        message_octets: size of the message itself, in octets.
+
+    Raises:
+        MessageTooLong: more than 2048 fragments.
+        LocalError: the message id is out of range.
+    """
     payloads: tuple[str, ...] = ()
     octet_payloads: tuple[bytes, ...] = ()
     if carrier.printable:
@@ -120,9 +138,9 @@ def encode_message(
     return EncodedMessage(
         payloads=payloads,
         octet_payloads=octet_payloads,
-        compression=applied,
-        tunnel_message_id=tunnel_message_id,
-        message_octets=len(message),
+        compression=header.compression,
+        tunnel_message_id=header.tunnel_message_id,
+        message_octets=message_octets,
         compressed_octets=len(octets),
     )
 

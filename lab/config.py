@@ -56,6 +56,13 @@ class DccSimFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     journal: str | None = None
 
 
+_COMMANDS: dict[type, str] = {
+    DsrspFile: "smtunnel dsrsp",
+    CemFile: "smtunnel cem",
+    DccSimFile: "smtunnel dcc-sim",
+}
+
+
 def _decode_hook(wanted: type, value: Any) -> Any:
     if wanted is not EntityId:
         raise TypeError(f"no way to read a {wanted.__name__} from a configuration")
@@ -85,7 +92,7 @@ def parse_config(text: str, file_type: type[T], *, where: str) -> T:
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{where}: {error} ($ is the whole file); "
-            "print a commented example with --example-config"
+            f"`{_COMMANDS.get(file_type, 'smtunnel')} --example-config` prints a commented example"
         ) from None
 
 
@@ -98,5 +105,6 @@ def load_config(path: Path, file_type: type[T]) -> T:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from None
     return parse_config(text, file_type, where=str(path))

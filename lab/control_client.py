@@ -13,9 +13,21 @@ from typing import Any
 import aiohttp
 
 from gbcs import EntityId
+from gbcs.errors import BuildError
 from lab.errors import ControlError
 
 _CONNECT_TIMEOUT_S = 10.0
+_STATUS_FIELDS = (
+    "ref",
+    "state",
+    "reason",
+    "final",
+    "fragments_total",
+    "fragments_accepted",
+    "fragments_delivered",
+    "message_octets",
+)
+_NOT_OURS = "not the control interface of a gateway; the daemon prints its address when it starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +63,10 @@ class ControlClient:
         try:
             token = token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise ControlError(
-                f"{token_file}: cannot read the control token: {error}; "
-                "the daemon makes the file when it starts"
+                f"{token_file}: cannot read the control token: {reason}; "
+                "the daemon makes the file when it starts: is it running?"
             ) from None
         return cls(url, token)
 
@@ -82,52 +95,96 @@ class ControlClient:
             ControlError: the gateway refused it, or cannot be reached.
         """
         query = {"compression": compression} | ({} if to is None else {"to": str(to)})
-        return await self._json("POST", "/v1/messages", params=query, data=message)
+        return await self._json("POST", "/v1/messages", *_STATUS_FIELDS, params=query, data=message)
 
     async def status(self, ref: str) -> dict[str, Any]:
         """Return the status of a message."""
-        return await self._json("GET", f"/v1/messages/{ref}")
+        return await self._json("GET", f"/v1/messages/{ref}", *_STATUS_FIELDS)
 
     async def statuses(self, ref: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield each status of a message, ending with a final one."""
+        """Yield each status of a message, ending with a final one.
+
+        Raises:
+            ControlError: the daemon refused, or went away before the message had ended.
+        """
+        final = False
         async with self._request("GET", f"/v1/messages/{ref}/statuses") as response:
-            await _raise_for(response)
+            await self._raise_for(response)
             try:
                 async for line in response.content:
-                    yield json.loads(line)
-            except aiohttp.ClientError as error:
+                    status = self._object(json.loads(line), *_STATUS_FIELDS)
+                    final = bool(status["final"])
+                    yield status
+            except ValueError:
+                raise self._not_ours(response) from None
+            except (aiohttp.ClientError, OSError) as error:
                 raise ControlError(f"the daemon at {self._url} went away: {error}") from None
+        if not final:
+            raise ControlError(
+                f"the daemon at {self._url} stopped before message {ref} had ended; it goes on "
+                "when the daemon runs again, and this reference still names it"
+            )
 
     async def received(self, *, wait_s: float = 0.0) -> list[ReceivedOverControl]:
         """Return the messages that wait for an ack; waits up to wait_s seconds for the first."""
-        answer = await self._json("GET", "/v1/received", params={"wait_s": str(wait_s)})
-        return [
-            ReceivedOverControl(
-                ref=item["ref"],
-                peer=EntityId.parse(item["peer"]),
-                message=base64.b64decode(item["message"], validate=True),
-                received_at=item["received_at"],
-            )
-            for item in answer["messages"]
-        ]
+        answer = await self._json("GET", "/v1/received", "messages", params={"wait_s": str(wait_s)})
+        try:
+            return [
+                ReceivedOverControl(
+                    ref=item["ref"],
+                    peer=EntityId.parse(item["peer"]),
+                    message=base64.b64decode(item["message"], validate=True),
+                    received_at=item["received_at"],
+                )
+                for item in answer["messages"]
+            ]
+        except (KeyError, TypeError, ValueError, BuildError):
+            raise ControlError(
+                f"{self._url} gives messages in a form of its own: {_NOT_OURS}"
+            ) from None
 
     async def ack(self, ref: str, *, answers: str | None = None) -> None:
         """Take a received message over; `answers` names the sent message that it answers."""
         query = {} if answers is None else {"answers": answers}
         await self._json("POST", f"/v1/received/{ref}/ack", params=query)
 
+    async def _raise_for(self, response: aiohttp.ClientResponse) -> None:
+        if response.status < 400:
+            return
+        try:
+            text = (await response.json())["error"]
+        except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+            raise self._not_ours(response) from None
+        raise ControlError(str(text))
+
+    def _not_ours(self, response: aiohttp.ClientResponse) -> ControlError:
+        return ControlError(
+            f"{self._url} answers with HTTP status {response.status} and "
+            f"{response.content_type}: {_NOT_OURS}"
+        )
+
+    def _object(self, content: Any, *fields: str) -> dict[str, Any]:
+        """Return content if it is an object with these fields; ValueError otherwise."""
+        if not isinstance(content, dict) or any(name not in content for name in fields):
+            raise ValueError("not what the control interface says")
+        return content
+
     def _request(self, method: str, path: str, **options: Any) -> _Request:
         if self._session is None:
             raise ControlError("use the client as a context manager: async with ControlClient(...)")
         return _Request(self._session.request(method, self._url + path, **options), self._url)
 
-    async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    async def _json(self, method: str, path: str, *fields: str, **options: Any) -> dict[str, Any]:
         async with self._request(method, path, **options) as response:
-            await _raise_for(response)
+            await self._raise_for(response)
             if response.status == 204:
                 return {}
-            content: dict[str, Any] = await response.json()
-            return content
+            try:
+                return self._object(await response.json(), *fields)
+            except (aiohttp.ContentTypeError, ValueError):
+                raise self._not_ours(response) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise ControlError(f"the daemon at {self._url} went away: {error}") from None
 
 
 class _Request:
@@ -154,13 +211,3 @@ class _Request:
         trace: TracebackType | None,
     ) -> None:
         await self._context.__aexit__(kind, error, trace)
-
-
-async def _raise_for(response: aiohttp.ClientResponse) -> None:
-    if response.status < 400:
-        return
-    try:
-        text = (await response.json())["error"]
-    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
-        text = f"HTTP status {response.status}"
-    raise ControlError(str(text))

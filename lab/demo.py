@@ -21,7 +21,7 @@ from lab.journal import read_journal
 from lab.journey import Journey, journey_of
 from lab.local_system import LocalSystem
 from lab.openadr_messages import StoryMessage, make_story
-from lab.trace import merged_events, write_trace
+from lab.trace import check_trace_folder, merged_events, write_trace
 
 _ARRIVAL_TIMEOUT_S = 30.0
 
@@ -75,7 +75,10 @@ async def run_demo(
 
     Raises:
         DemoError: a daemon did not start, or a message did not arrive in time.
+        LabError: there is something in the folder of the trace already.
     """
+    if trace is not None:
+        check_trace_folder(trace)  # before the work, not after it
     started = time.monotonic()
     legs: list[Leg] = []
     async with LocalSystem(folder, pki, duis_schema=duis_schema) as system:
@@ -102,7 +105,8 @@ async def run_demo(
     traced = 0
     if trace is not None:
         journals = [system.journal(name) for name in ("dcc-sim", "dsrsp", "cem")]
-        traced = write_trace(merged_events(journals), pki, trace)
+        messages = [leg.message for leg in legs]
+        traced = write_trace(merged_events(journals), messages, pki, trace)
     return DemoResult(legs, seconds, traced)
 
 

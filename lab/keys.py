@@ -25,6 +25,7 @@ def read_keystore(folders: Iterable[Path], *, test_mode: bool) -> KeyStore:
         gbcs.errors.CertificateError: a file is no certificate or key, or a test key.
     """
     pems: dict[str, bytes] = {}
+    folders = tuple(folders)
     for folder in folders:
         if not folder.is_dir():
             raise KeyFolderError(

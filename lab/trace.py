@@ -2,7 +2,8 @@
 
 From the journals of the three daemons: every GBCS message (``NNNN-….hex``), every DUIS message
 (``NNNN-….xml``) and every carrier payload (``NNNN-….txt``), numbered in the order in which they
-happened; ``index.json`` with what is known of each; and the run's certificates and keys.
+happened; ``index.json`` with what is known of each; the OpenADR messages as they were sent
+(``openadr/N-NAME.xml``); and the run's certificates and keys.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
 from lab.journal import read_journal
+from lab.openadr_messages import StoryMessage
 
 _SUFFIX = {"gbcs": ".hex", "duis": ".xml", "carrier": ".txt"}
 _CARRIER = {"down": "ecs46a", "up": "ecs200"}
@@ -28,26 +30,44 @@ def merged_events(journals: Iterable[Path]) -> list[dict[str, Any]]:
     return events
 
 
-def write_trace(events: list[dict[str, Any]], pki: Path, folder: Path) -> int:
+def check_trace_folder(folder: Path) -> None:
+    """Refuse a folder that a trace cannot have for itself.
+
+    Raises:
+        LabError: there is something in it already, or it cannot be read.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise LabError(f"{folder}: not empty; a trace is written to a folder of its own")
+    except OSError as error:
+        raise LabError(f"{folder}: cannot be the trace's folder: {error.strerror}") from None
+
+
+def write_trace(
+    events: list[dict[str, Any]], messages: Sequence[StoryMessage], pki: Path, folder: Path
+) -> int:
     """Write a trace; returns the number of messages written.
 
     Args:
         events: what the journals hold, in order.
+        messages: the OpenADR messages, in order.
         pki: the folder that `smtunnel pki init` made; certificates and all keys are copied.
         folder: where to; must be empty or not exist.
 
     Raises:
         LabError: the folder is not empty or cannot be written.
     """
+    check_trace_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise LabError(f"{folder}: not empty; a trace is written to a folder of its own")
         index = [
             _write_event(number, event, folder)
             for number, event in enumerate((e for e in events if e["event"] in _SUFFIX), start=1)
         ]
         (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        (folder / "openadr").mkdir()
+        for number, message in enumerate(messages, start=1):
+            (folder / "openadr" / f"{number}-{message.name}.xml").write_bytes(message.octets)
         _copy_keys(pki, folder / "keys")
     except OSError as error:
         raise LabError(f"{folder}: cannot write the trace: {error}") from None

@@ -19,18 +19,26 @@ from smtunnel.errors import TunnelError
 EXIT_NO = 1
 EXIT_BAD_INPUT = 3
 
-# Loaded when first used, so that `smtunnel encode` does not load aiohttp.
+# Loaded when first used, so that `smtunnel encode` and the list of commands load no aiohttp.
 _SUBCOMMANDS = {
-    "encode": "lab.cli.tunnel:encode",
-    "decode": "lab.cli.tunnel:decode",
-    "inspect": "lab.cli.tunnel:inspect",
-    "cost": "lab.cli.tunnel:cost",
-    "gbcs": "lab.cli.gbcs:gbcs",
-    "pki": "lab.cli.pki:pki",
-    "dcc-sim": "lab.cli.daemons:dcc_sim",
-    "dsrsp": "lab.cli.daemons:dsrsp",
-    "cem": "lab.cli.daemons:cem",
-    "demo": "lab.cli.demo:demo",
+    "demo": ("lab.cli.demo:demo", "Watch OpenADR messages go through, on this machine."),
+    "encode": ("lab.cli.tunnel:encode", "Cut a message into fragments."),
+    "decode": ("lab.cli.tunnel:decode", "Put a message together from its fragments."),
+    "inspect": ("lab.cli.tunnel:inspect", "Explain one fragment, bit by bit."),
+    "cost": ("lab.cli.tunnel:cost", "What a message costs on its way, down and up."),
+    "conformance": (
+        "lab.cli.conformance:conformance",
+        "Test any implementation of the tunnel protocol, in any language.",
+    ),
+    "conformance-target": (
+        "lab.cli.conformance:conformance_target",
+        "Be tested: this project's own library.",
+    ),
+    "gbcs": ("lab.cli.gbcs:gbcs", "Take GBCS messages apart, check signatures and MACs."),
+    "pki": ("lab.cli.pki:pki", "Make a test PKI, look at certificates."),
+    "dcc-sim": ("lab.cli.daemons:dcc_sim", "Run the DCC simulator."),
+    "dsrsp": ("lab.cli.daemons:dsrsp", "Run the DSRSP's gateway; send, receive, ask."),
+    "cem": ("lab.cli.daemons:cem", "Run the CEM's gateway; send, receive, ask."),
 }
 
 
@@ -49,14 +57,24 @@ class _LazyGroup(click.Group):
         return list(_SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        target = _SUBCOMMANDS.get(cmd_name)
-        if target is None:
+        if cmd_name not in _SUBCOMMANDS:
             return None
+        target, _ = _SUBCOMMANDS[cmd_name]
         module_name, _, attribute = target.partition(":")
-        command = getattr(importlib.import_module(module_name), attribute)
+        try:
+            command = getattr(importlib.import_module(module_name), attribute)
+        except ModuleNotFoundError as missing:
+            raise CommandFailed(
+                f"`smtunnel {cmd_name}` needs the package {missing.name!r}: install the extras "
+                "'gateway' and 'openadr' (pip install 'smtunnel[gateway,openadr]')"
+            ) from None
         if not isinstance(command, click.Command):
             raise TypeError(f"{target} is not a click command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in _SUBCOMMANDS.items()])
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,8 +84,8 @@ def cli() -> None:
 
     \b
     Start here:   smtunnel demo
-    The protocol: smtunnel encode | decode | inspect | cost
-    The formats:  smtunnel gbcs inspect, smtunnel pki init | show
+    The protocol: smtunnel encode | decode | inspect | cost | conformance
+    The formats:  smtunnel gbcs inspect, smtunnel pki init | add-device | show
     The parts:    smtunnel dcc-sim | dsrsp | cem   (each with --help)
 
     \b

@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.cli.app import EXIT_NO
-from lab.cli.daemons import STATE_WORDS, run_checked
+from lab.cli.talk import STATE_WORDS, run_checked
 from lab.demo import DemoResult, Leg, run_demo
 from lab.pki_files import write_test_pki
 
 _PICTURE = """\
-  [bold]DSRSP[/] (OpenADR VTN)                                         [bold]CEM[/] (OpenADR VEN)
-    │  zlib, base64, cut                                    assembled  ▲
-    ▼  [cyan]ECS46a[/], 110 characters a fragment                             │
-  DCC adaptor ──DUIS──▶ [bold]DCC (simulated)[/] ──GBCS + MAC──▶ communications hub
-       ▲                                                               │
-       └──────DUIS────────────────────◀──GBCS── [cyan]ECS200[/], 1062 characters ┘
+  [bold]DSRSP[/] (OpenADR VTN)                                [bold]CEM[/] (OpenADR VEN)
+    │ zlib, base64, cut                         put together, checked ▲
+    ▼ [cyan]ECS46a[/], 110 characters a fragment                               │
+  DCC adaptor ──DUIS──▶ [bold]DCC (simulated)[/] ──GBCS, MAC──▶ communications hub
+    ▲                                                                 │
+    └────DUIS──── DCC ◀────GBCS──── [cyan]ECS200[/], 1062 characters ◀─────────┘
 """
 
 
@@ -30,8 +30,9 @@ _PICTURE = """\
 @click.option(
     "--trace",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Also write every GBCS message (*.hex), DUIS message (*.xml), carrier payload (*.txt) "
-    "and the run's certificates and keys to this folder, numbered in order.",
+    help="Also write every GBCS message (*.hex), DUIS message (*.xml) and carrier payload (*.txt), "
+    "numbered in order, the OpenADR messages (openadr/) and the run's certificates and keys "
+    "(keys/) to this folder, which must be new or empty.",
 )
 @click.option(
     "--duis-schema",
@@ -41,7 +42,7 @@ _PICTURE = """\
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep keys, configurations, states, journals and logs in this folder.",
+    help="Keep keys, configurations, states, journals and logs in this new or empty folder.",
 )
 def demo(trace: Path | None, duis_schema: Path | None, keep: Path | None) -> int:
     """Send real OpenADR messages through a smart metering system on this machine and back.
@@ -59,7 +60,10 @@ def demo(trace: Path | None, duis_schema: Path | None, keep: Path | None) -> int
         result: DemoResult = run_checked(_work(folder, trace, duis_schema, console))
     _summary(result, console)
     if trace is not None:
-        console.print(f"Trace: {result.traced} messages and the keys to check them, in {trace}")
+        console.print(
+            f"Trace: {result.traced} messages and the keys to check them, in {trace}",
+            soft_wrap=True,
+        )
     return 0 if result.good else EXIT_NO
 
 
@@ -82,10 +86,12 @@ def _tell(number: int, leg: Leg, console: Console) -> None:
     console.print(
         f"[bold]{number}. {leg.message.name}[/]  {way}, {len(leg.message.octets)} octets of XML"
     )
-    for seconds, state in leg.states:
-        console.print(f"   {seconds * 1000:8.1f} ms  {STATE_WORDS[state]}", soft_wrap=True)
     same = "[green]byte for byte as sent[/]" if leg.identical else "[red]NOT what was sent[/]"
-    console.print(f"   {leg.arrived_s * 1000:8.1f} ms  with the application, {same}")
+    moments = [(seconds, STATE_WORDS[state]) for seconds, state in leg.states]
+    moments.append((leg.arrived_s, f"with the application, {same}"))
+    # In order of time: an application has its message before the sender hears of it.
+    for seconds, words in sorted(moments):
+        console.print(f"   {seconds * 1000:8.1f} ms  {words}", soft_wrap=True)
     if leg.journey is not None:
         carrier = "ECS46a command" if leg.message.downlink else "ECS200 alert"
         plural = "" if leg.journey.fragments == 1 else "s"

@@ -46,7 +46,7 @@ def gbcs() -> None:
     """Look into GBCS messages: ECS46a commands and responses, ECS200 alerts."""
 
 
-@gbcs.command()
+@gbcs.command(short_help="Take one message apart; check signature and MAC.")
 @click.argument("message", metavar="HEX|FILE|-")
 @click.option(
     "--keys",

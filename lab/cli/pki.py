@@ -42,21 +42,29 @@ def pki() -> None:
     """
 
 
-@pki.command()
+@pki.command(short_help="Make a test PKI.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--supplier", type=eui, default=DEFAULT_SUPPLIER, show_default=True)
-@click.option("--load-controller", type=eui, default=DEFAULT_LOAD_CONTROLLER, show_default=True)
 @click.option(
-    "--access-control-broker", type=eui, default=DEFAULT_ACCESS_CONTROL_BROKER, show_default=True
-)
+    "--supplier", metavar="EUI", type=eui, default=DEFAULT_SUPPLIER, show_default=True,
+    help="The import supplier that the DSRSP acts as: sends commands, receives alerts.",
+)  # fmt: skip
+@click.option(
+    "--load-controller", metavar="EUI", type=eui, default=DEFAULT_LOAD_CONTROLLER,
+    show_default=True, help="The DSRSP's second identity, which the alerts name.",
+)  # fmt: skip
+@click.option(
+    "--access-control-broker", metavar="EUI", type=eui, default=DEFAULT_ACCESS_CONTROL_BROKER,
+    show_default=True, help="The DCC: makes the MACs and signs its DUIS messages.",
+)  # fmt: skip
 @click.option(
     "--device",
     "devices",
+    metavar="EUI",
     type=eui,
     multiple=True,
     default=(DEFAULT_DEVICE,),
     show_default=True,
-    help="May be given several times.",
+    help="A CEM. May be given several times.",
 )
 def init(
     folder: Path,
@@ -88,9 +96,10 @@ def init(
     for device in devices:
         click.echo(f"  devices/{device.hex}/   device {device}")
     click.echo(
-        "\nNext: keys = [DIR/certificates, DIR/dsrsp] and test_mode = true in the DSRSP's "
-        "configuration;\nlikewise dcc for dcc-sim and devices/EUI for the CEM.\n"
-        f"Look at them: smtunnel pki show {folder}"
+        "\nNext: smtunnel dcc-sim --example-config > dcc-sim.toml, and so for dsrsp and cem.\n"
+        "The examples name the folder pki beside them and the EUIs of a plain `pki init pki`;\n"
+        "with others, change their keys = [...] and the EUIs.\n"
+        f"Look at the certificates: smtunnel pki show {folder}"
     )
 
 
@@ -104,7 +113,12 @@ def add_device_command(folder: Path, device: EntityId) -> None:
     except KeyFolderError as error:
         raise CommandFailed(str(error)) from None
     click.echo(f"Keys of device {device} are in {folder / 'devices' / device.hex}")
-    click.echo("Next: add it to the simulator's devices and start a CEM with it")
+    click.echo(
+        "Next: add it to dcc-sim.toml ([[simulator.devices]], "
+        f'entity_id = "{device}"),\n'
+        "start dcc-sim and the DSRSP again, which read certificates when they start, and start\n"
+        "a CEM with this device_id, these keys, a state file and a control address of its own."
+    )
 
 
 @pki.command()

@@ -8,9 +8,12 @@
     GET  /v1/received[?wait_s=30]                  -> 200 {"messages": [{"ref", "peer", ...}]}
     POST /v1/received/{ref}/ack[?answers=REF]      -> 204
 
-A received message stands in "message" as base64.
+A received message stands in "message" as base64. The oldest are given, about 4 MiB at a time:
+those that follow are given when these are acknowledged.
 
-Every request carries ``Authorization: Bearer TOKEN``. Errors are JSON: {"error": "..."}.
+Every request carries ``Authorization: Bearer TOKEN``. Errors are JSON: {"error": "..."}, with
+status 401 without the token, 404 for a reference that is not known, 503 for what may be asked
+again later, 400 for all else.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +44,8 @@ logger = logging.getLogger("control")
 _MAX_BODY_OCTETS = 16 * 1024 * 1024  # the gateway's own, smaller limit gives the teaching error
 _MAX_WAIT_S = 300.0
 _MAX_PENDING = 1000
+_MAX_ANSWER_OCTETS = 4 * 1024 * 1024
+_RETRY_S = 1.0
 
 
 class Handle(Protocol):
@@ -107,17 +113,23 @@ def load_or_make_token(path: Path) -> str:
     """Return the token in a file; a missing file is made with a new one, readable by its owner.
 
     Raises:
-        ConfigError: the file cannot be read or made, or is empty.
+        ConfigError: the file cannot be read or made, others may read it, or it is too short.
     """
     try:
-        with contextlib.suppress(FileExistsError):
+        # An empty file is what a kill leaves between making and writing.
+        if not path.exists() or not path.stat().st_size:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "w") as made:
                 made.write(secrets.token_urlsafe(32) + "\n")
+        others_may_read = bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot use it as the control token file: {error}") from None
+    if others_may_read:
+        raise ConfigError(
+            f"{path}: a control token that others may read; make it yours alone: chmod 600 {path}"
+        )
     if len(token) < 16:
         raise ConfigError(
             f"{path}: the control token has {len(token)} characters, 16 are the least; "
@@ -142,7 +154,8 @@ class ControlInterface:
         gateway: a started gateway; this is the one consumer of its received messages.
         send: how to send: (to, message, compression) -> handle.
         token: the secret of the callers.
-        gateway_errors: the root of the gateway's own errors, told as 400.
+        gateway_errors: the gateway's own errors and the HTTP status of each; the first that fits
+            counts.
     """
 
     def __init__(
@@ -150,12 +163,13 @@ class ControlInterface:
         gateway: ControlledGateway,
         send: SendFunction,
         token: str,
-        gateway_errors: tuple[type[Exception], ...],
+        gateway_errors: Mapping[type[Exception], int],
     ) -> None:
         self._gateway = gateway
         self._send = send
         self._token = token.encode()
-        self._refusals: tuple[type[Exception], ...] = (BuildError, *gateway_errors)
+        self._statuses: dict[type[Exception], int] = {BuildError: 400, **gateway_errors}
+        self._refusals: tuple[type[Exception], ...] = tuple(self._statuses)
         self._pending: dict[str, Received] = {}
         self._changed = asyncio.Condition()
         self.app = web.Application(
@@ -180,11 +194,18 @@ class ControlInterface:
             await task
 
     async def _take_received(self) -> None:
-        async for received in self._gateway.received():
-            async with self._changed:
-                await self._changed.wait_for(lambda: len(self._pending) < _MAX_PENDING)
-                self._pending[received.ref] = received
-                self._changed.notify_all()
+        while True:
+            try:
+                async for received in self._gateway.received():
+                    async with self._changed:
+                        await self._changed.wait_for(lambda: len(self._pending) < _MAX_PENDING)
+                        self._pending[received.ref] = received
+                        self._changed.notify_all()
+            except self._refusals as error:
+                logger.error("received messages cannot be read, next try soon: %s", error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return  # the gateway has ended
 
     @web.middleware
     async def _authorise(
@@ -213,7 +234,8 @@ class ControlInterface:
             return _error(error.status, error.text or error.reason)
         except self._refusals as error:
             logger.warning("refused a control request: %s", error)
-            return _error(400, str(error))
+            status = next(s for kind, s in self._statuses.items() if isinstance(error, kind))
+            return _error(status, str(error))
 
     async def _post_message(self, request: web.Request) -> web.StreamResponse:
         to_text = request.query.get("to")
@@ -239,21 +261,30 @@ class ControlInterface:
 
     async def _get_received(self, request: web.Request) -> web.StreamResponse:
         try:
-            wait_s = min(float(request.query.get("wait_s", "0")), _MAX_WAIT_S)
+            wait_s = float(request.query.get("wait_s", "0"))
         except ValueError:
+            wait_s = -1.0
+        # Written so that "nan" is refused, too: a timer that never comes would stop all others.
+        if not wait_s >= 0.0:
             return _error(400, "wait_s: expected a number of seconds, such as wait_s=30")
+        wait_s = min(wait_s, _MAX_WAIT_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(wait_s, 0.001)), self._changed:
                 await self._changed.wait_for(lambda: self._pending)
-        messages = [
-            {
-                "ref": received.ref,
-                "peer": str(received.peer),
-                "received_at": received.received_at,
-                "message": base64.b64encode(received.message).decode("ascii"),
-            }
-            for received in self._pending.values()
-        ]
+        messages: list[dict[str, Any]] = []
+        octets = 0
+        for received in self._pending.values():
+            if octets > _MAX_ANSWER_OCTETS:
+                break
+            octets += len(received.message)
+            messages.append(
+                {
+                    "ref": received.ref,
+                    "peer": str(received.peer),
+                    "received_at": received.received_at,
+                    "message": base64.b64encode(received.message).decode("ascii"),
+                }
+            )
         return web.json_response({"messages": messages})
 
     async def _ack(self, request: web.Request) -> web.StreamResponse:

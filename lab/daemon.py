@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
 from smtunnel.errors import TunnelError
+
+_DSRSP_ERRORS: Mapping[type[Exception], int] = {
+    dsrsp.UnknownMessage: 404,
+    dsrsp.StorageError: 503,
+    dsrsp.DsrspError: 400,
+    TunnelError: 400,
+}
+_CEM_ERRORS: Mapping[type[Exception], int] = {
+    cem.UnknownMessage: 404,
+    cem.StoreError: 503,
+    cem.QueueFull: 503,
+    cem.CemError: 400,
+    TunnelError: 400,
+}
 
 
 def inherited_listener(listen: str) -> socket.socket | None:
@@ -101,7 +116,7 @@ async def run_dcc_sim(config_path: Path, *, duis_schema: Path | None = None) -> 
     schema_path = duis_schema or (base / config.duis_schema if config.duis_schema else None)
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
-        stop = _stop_event()
+        stop = _stop_event("dcc-sim")
         simulator = await stack.enter_async_context(
             dcc_sim.Simulator(
                 config,
@@ -123,7 +138,7 @@ async def run_dsrsp(config_path: Path) -> None:
     config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
-        stop = _stop_event()
+        stop = _stop_event("dsrsp")
         gateway = await stack.enter_async_context(
             dsrsp.Gateway(
                 config,
@@ -139,7 +154,7 @@ async def run_dsrsp(config_path: Path) -> None:
             return await gateway.send(to, message, compression=compression)
 
         control = await stack.enter_async_context(
-            _control(gateway, send, file.control, base, dsrsp.DsrspError)
+            _control(gateway, send, file.control, base, _DSRSP_ERRORS)
         )
         _ready("dsrsp", receive_port=gateway.receive_port, control=control)
         await stop.wait()
@@ -152,7 +167,7 @@ async def run_cem(config_path: Path) -> None:
     config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
-        stop = _stop_event()
+        stop = _stop_event("cem")
         gateway = await stack.enter_async_context(
             cem.Gateway(config, keystore, journal=_journal(stack, base, file.journal, "cem"))
         )
@@ -163,10 +178,26 @@ async def run_cem(config_path: Path) -> None:
             return await gateway.send(message, compression=compression)
 
         control = await stack.enter_async_context(
-            _control(gateway, send, file.control, base, cem.CemError)
+            _control(gateway, send, file.control, base, _CEM_ERRORS)
         )
         _ready("cem", control=control)
         await stop.wait()
+
+
+def check_loopback(host: str) -> None:
+    """Check that a host name or address is of this machine.
+
+    Raises:
+        ConfigError: it is another, or all of its addresses.
+    """
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    if host != "localhost":
+        raise ConfigError(
+            f"control: listen on {host!r}: the token crosses the wire in the clear, so the control "
+            "interface is for this machine alone; use 127.0.0.1, and a tunnel from elsewhere"
+        )
 
 
 def _state_path(base: Path, state: str) -> str:
@@ -183,10 +214,15 @@ def _journal(
     return stack.enter_context(JsonLinesJournal(base / path, component, time.time))
 
 
-def _stop_event() -> asyncio.Event:
+def _stop_event(component: str) -> asyncio.Event:
     stop = asyncio.Event()
+
+    def begin(signal_name: str) -> None:
+        logging.getLogger(component).info("stopping: %s", signal_name)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, begin, number.name)
     return stop
 
 
@@ -203,10 +239,10 @@ async def _control(
     send: SendFunction,
     config: ControlConfig,
     base: Path,
-    gateway_error: type[Exception],
+    gateway_errors: Mapping[type[Exception], int],
 ) -> AsyncIterator[str]:
     token = load_or_make_token(base / config.token_file)
-    interface = ControlInterface(gateway, send, token, (gateway_error, TunnelError))
+    interface = ControlInterface(gateway, send, token, gateway_errors)
     runner = web.AppRunner(interface.app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -216,6 +252,7 @@ async def _control(
             site = web.SockSite(runner, listener)
         else:
             host, port = split_address(config.listen)
+            check_loopback(host)
             site = web.TCPSite(runner, host, port)
         await site.start()
         host, port = runner.addresses[0][:2]

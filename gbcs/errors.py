@@ -13,6 +13,7 @@ The tree::
     │   ├── PrivateKeyNotFound      no private key for this EUI, usage and role
     │   ├── CertificateRefused      chain, validity, usage, role or EUI is not what is needed
     │   └── TestKeysRefused         publicly known test keys outside test mode
+    ├── SmkiRepositoryFormatError   not a request to an SMKI repository
     └── DuisError
         ├── DuisFormatError         not well-formed XML, or not a DUIS message that we know
         ├── DuisSchemaError         does not validate against the DUIS schema
@@ -79,6 +80,10 @@ class TestKeysRefused(CertificateError):
     """Publicly known test keys were given outside test mode."""
 
     __test__ = False  # pytest: not a test class
+
+
+class SmkiRepositoryFormatError(GbcsError):
+    """Octets from outside are not a request to an SMKI repository."""
 
 
 class DuisError(GbcsError):

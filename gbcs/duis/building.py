@@ -9,18 +9,28 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
+from gbcs.duis.inventory import (
+    InventoryBody,
+    ReadInventory,
+    UpdateInventory,
+    encode_inventory,
+    encode_read_inventory,
+    encode_update_inventory,
+)
 from gbcs.duis.model import (
     AcknowledgementBody,
     CommandFailure,
     DccAlertBody,
     DeviceAlertBody,
     ErrorBody,
+    LocalCommandBody,
     OtherBody,
     PreCommandBody,
     QuarantinedRequest,
     Request,
     RequestBody,
     Response,
+    ReturnLocalCommandResponse,
     ServiceResponseBody,
     SignedPreCommandBody,
     Throttled,
@@ -107,6 +117,21 @@ def _request_body(body: RequestBody) -> str:
             )
         case SignedPreCommandBody(payload):
             return f"<sr:SignedPreCommand>{_gbcs_payload(payload)}</sr:SignedPreCommand>"
+        case ReadInventory():
+            return encode_read_inventory(body)
+        case UpdateInventory():
+            return encode_update_inventory(body)
+        case ReturnLocalCommandResponse(payload, request_id):
+            original = (
+                ""
+                if request_id is None
+                else f"<sr:OriginalRequestID>{request_id}</sr:OriginalRequestID>"
+            )
+            return (
+                f"<sr:ReturnLocalCommandResponse>{original}<sr:DeviceGBCSResponse>"
+                f"{base64.b64encode(payload).decode()}</sr:DeviceGBCSResponse>"
+                "</sr:ReturnLocalCommandResponse>"
+            )
         case OtherBody(element):
             raise BuildError(f"a request with the body {element!r} cannot be written here")
 
@@ -127,6 +152,10 @@ def _response_body(response: Response) -> str:
             )
         case ServiceResponseBody(payload):
             content = _gbcs_payload(payload)
+        case LocalCommandBody(payload):
+            content = f"<sr:LocalCommand>{_gbcs_payload(payload)}</sr:LocalCommand>"
+        case InventoryBody():
+            content = encode_inventory(response.body)
         case AcknowledgementBody() | ErrorBody():
             content = ""
         case OtherBody(element):

@@ -47,10 +47,16 @@ class Code(enum.StrEnum):
     GBCS_INVALID = "E44"
     SIGNED_PRE_COMMAND_REPEATED = "E47"
     COUNTER_USED_BEFORE = "E48"
+    QUARANTINED_DISCARDED = "E50"
     XML_CERTIFICATE_REFUSED = "E63"
     XML_SIGNATURE_INVALID = "E64"
     XML_INVALID = "E65"
     SYSTEM_ERROR = "E100"
+    INVENTORY_NOT_FOUND = "E080201"
+    INVENTORY_UPDATE_DEVICE = "E080405"
+    INVENTORY_UPDATE_STATUS = "E080406"
+    LOCAL_COMMAND_NOT_KNOWN = "E081301"
+    LOCAL_RESPONSE_INVALID = "E081302"
 
 
 class DccAlertCode(enum.StrEnum):
@@ -58,6 +64,7 @@ class DccAlertCode(enum.StrEnum):
 
     COMMAND_NOT_DELIVERED = "N12"
     COMMAND_NOT_ANSWERED = "N13"
+    REQUEST_QUARANTINED = "N38"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,7 @@ _MEANINGS: dict[str, tuple[str, Standing]] = {
         Standing.ASSUMED,
     ),
     Code.COUNTER_USED_BEFORE: ("the originator counter was used before", Standing.ASSUMED),
+    Code.QUARANTINED_DISCARDED: ("a quarantined request was discarded", Standing.ASSUMED),
     Code.XML_CERTIFICATE_REFUSED: (
         "the XML-signing certificate is unknown, or not the originator's",
         Standing.ASSUMED,
@@ -136,6 +144,23 @@ _MEANINGS: dict[str, tuple[str, Standing]] = {
     ),
     Code.XML_INVALID: ("the XML is not a valid DUIS message", Standing.OBSERVED),
     Code.SYSTEM_ERROR: ("system error", Standing.ASSUMED),
+    Code.INVENTORY_NOT_FOUND: ("8.2: the inventory has nothing of the kind", Standing.ASSUMED),
+    Code.INVENTORY_UPDATE_DEVICE: (
+        "8.4: the device is not in the inventory, or not this user's",
+        Standing.ASSUMED,
+    ),
+    Code.INVENTORY_UPDATE_STATUS: (
+        "8.4: the device cannot take that status",
+        Standing.ASSUMED,
+    ),
+    Code.LOCAL_COMMAND_NOT_KNOWN: (
+        "8.13: no command for local delivery awaits this response",
+        Standing.ASSUMED,
+    ),
+    Code.LOCAL_RESPONSE_INVALID: (
+        "8.13: the payload is not the device's signed response",
+        Standing.ASSUMED,
+    ),
 }
 
 _GENERAL = (
@@ -191,8 +216,9 @@ def _rows() -> list[ResponseCode]:
         service = f"{int(reference[:2])}.{int(reference[2:])}"
         for case in cases.split():
             what = "warning" if case[0] == "W" else "error"
-            meaning = f"{what} {int(case[1:])} of service {service}"
-            rows.append(ResponseCode(case[0] + reference + case[1:], meaning, Standing.UNKNOWN))
+            code = case[0] + reference + case[1:]
+            assumed = (f"{what} {int(case[1:])} of service {service}", Standing.UNKNOWN)
+            rows.append(ResponseCode(code, *_MEANINGS.get(code, assumed)))
     return rows
 
 

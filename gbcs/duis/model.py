@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from gbcs.duis.codes import DCC_ALERT_CODES, RESPONSE_CODES
+from gbcs.duis.inventory import InventoryBody, ReadInventory, UpdateInventory
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError, DuisFormatError
 from gbcs.messages import Label
@@ -109,6 +110,22 @@ class SignedPreCommandBody:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnLocalCommandResponse:
+    """Body of 8.13: a response that was collected from the device itself, not by the network.
+
+    Attributes:
+        gbcs_payload: the device's GBCS response, octets.
+        original_request_id: of the request that carried the command; None: not said.
+    """
+
+    gbcs_payload: bytes
+    original_request_id: RequestId | None = None
+
+    def __post_init__(self) -> None:
+        _check_payload(self.gbcs_payload)
+
+
+@dataclass(frozen=True, slots=True)
 class OtherBody:
     """A body that the schema allows and this project does not read. Cannot be built.
 
@@ -119,7 +136,14 @@ class OtherBody:
     element: str
 
 
-RequestBody: TypeAlias = UpdateAlcDescriptions | SignedPreCommandBody | OtherBody
+RequestBody: TypeAlias = (
+    UpdateAlcDescriptions
+    | SignedPreCommandBody
+    | ReadInventory
+    | UpdateInventory
+    | ReturnLocalCommandResponse
+    | OtherBody
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +206,20 @@ class ServiceResponseBody:
 
     Attributes:
         gbcs_payload: the device's GBCS response, octets.
+    """
+
+    gbcs_payload: bytes
+
+    def __post_init__(self) -> None:
+        _check_payload(self.gbcs_payload)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCommandBody:
+    """Body of the answer to command variants 6 and 7: the command for a hand-held terminal.
+
+    Attributes:
+        gbcs_payload: the GBCS command with signature and MAC, octets.
     """
 
     gbcs_payload: bytes
@@ -295,7 +333,12 @@ class DccAlertBody:
 
 
 ResponseMessageBody: TypeAlias = (
-    PreCommandBody | ServiceResponseBody | AcknowledgementBody | ErrorBody
+    PreCommandBody
+    | ServiceResponseBody
+    | LocalCommandBody
+    | InventoryBody
+    | AcknowledgementBody
+    | ErrorBody
 )
 ResponseBody: TypeAlias = ResponseMessageBody | DeviceAlertBody | DccAlertBody | OtherBody
 

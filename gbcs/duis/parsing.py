@@ -12,6 +12,11 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gbcs.certificates import Certificate, KeyUsage, Role
+from gbcs.duis.inventory import (
+    decode_inventory,
+    decode_read_inventory,
+    decode_update_inventory,
+)
 from gbcs.duis.model import (
     QUARANTINE_REASONS,
     AcknowledgementBody,
@@ -19,6 +24,7 @@ from gbcs.duis.model import (
     DccAlertBody,
     DeviceAlertBody,
     ErrorBody,
+    LocalCommandBody,
     OtherBody,
     PreCommandBody,
     QuarantinedRequest,
@@ -27,6 +33,7 @@ from gbcs.duis.model import (
     RequestId,
     Response,
     ResponseBody,
+    ReturnLocalCommandResponse,
     ServiceResponseBody,
     SignedPreCommandBody,
     Throttled,
@@ -256,6 +263,18 @@ def _request_body(body: Cursor) -> RequestBody:
             payload = signed.base64("GBCSPayload")
             signed.end()
             return SignedPreCommandBody(payload)
+        case "ReadInventory":
+            return decode_read_inventory(body.inside("ReadInventory"))
+        case "UpdateInventory":
+            return decode_update_inventory(body.inside("UpdateInventory"))
+        case "ReturnLocalCommandResponse":
+            returned = body.inside("ReturnLocalCommandResponse")
+            original = None
+            if returned.peek() == "OriginalRequestID":
+                original = RequestId.parse_untrusted(returned.token("OriginalRequestID"))
+            payload = returned.base64("DeviceGBCSResponse")
+            returned.end()
+            return ReturnLocalCommandResponse(payload, original)
         case _:
             return _other(body)
 
@@ -321,6 +340,13 @@ def _response_content(message: Cursor, code: str) -> ResponseBody:
             payload = pre_command.base64("GBCSPayload")
             pre_command.end()
             return PreCommandBody(payload, version)
+        case "LocalCommand":
+            local = message.inside("LocalCommand")
+            payload = local.base64("GBCSPayload")
+            local.end()
+            return LocalCommandBody(payload)
+        case "DSPInventory":
+            return decode_inventory(message.inside("DSPInventory"))
         case _:
             return _other(message)
 

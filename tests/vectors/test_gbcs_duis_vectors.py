@@ -13,22 +13,30 @@ from gbcs import EntityId, KeyStore, Label, Role
 from gbcs.duis import (
     DCC_ALERT_CODES,
     RESPONSE_CODES,
+    STATUS_CHANGES,
     AcknowledgementBody,
     CommandFailure,
     DccAlertBody,
     DeviceAlertBody,
+    DeviceRecord,
     ErrorBody,
+    InventoryBody,
+    LocalCommandBody,
     PreCommandBody,
+    PropertyFilter,
     QuarantinedRequest,
+    ReadInventory,
     Request,
     RequestId,
     Response,
     ResponseBody,
+    ReturnLocalCommandResponse,
     Schema,
     ServiceResponseBody,
     SignedPreCommandBody,
     Throttled,
     UpdateAlcDescriptions,
+    UpdateInventory,
     XmlSigner,
     build_request,
     build_response,
@@ -121,6 +129,11 @@ REQUEST_ID = RequestId(SUPPLIER, DEVICE, 2**64 - 1)
 BODIES: list[ResponseBody] = [
     PreCommandBody(bytes(213)),
     ServiceResponseBody(b"\x00"),
+    LocalCommandBody(bytes(305)),
+    InventoryBody(
+        (DeviceRecord(DEVICE, "ESME", "Recovered", "<&>", "~" * 30, "1", "1" * 13),) * 17
+    ),
+    InventoryBody((DeviceRecord(DEVICE, "CHF", None, "", ""),)),
     AcknowledgementBody(),
     ErrorBody(),
     DeviceAlertBody(0x8F88, bytes(1200)),
@@ -157,6 +170,32 @@ def test_all_that_we_write_is_valid(
         ):
             request = Request(SUPPLIER, DEVICE, 0, variant, asked, schema_version=version)
             duis_schema.validate(build_request(request, user_signer))
+
+
+@pytest.mark.parametrize(
+    ("variant", "body"),
+    [
+        ("8.2", ReadInventory(device_id=DEVICE)),
+        ("8.2", ReadInventory(mpxn="1" * 13)),
+        ("8.2", ReadInventory(uprn="1" * 12)),
+        ("8.2", ReadInventory(property_filter=PropertyFilter("AB1 2CD", "<&>"))),
+        *(
+            ("8.4", UpdateInventory(DEVICE, change, status))
+            for change, statuses in STATUS_CHANGES.items()
+            for status in sorted(statuses)
+        ),
+        ("8.13", ReturnLocalCommandResponse(bytes(123))),
+        ("8.13", ReturnLocalCommandResponse(bytes(123), REQUEST_ID)),
+    ],
+)
+def test_non_device_requests_that_we_write_are_valid(
+    duis_schema: Schema,
+    user_signer: XmlSigner,
+    variant: str,
+    body: ReadInventory | UpdateInventory | ReturnLocalCommandResponse,
+) -> None:
+    request = Request(SUPPLIER, DCC, 0, 8, body, variant, variant)
+    duis_schema.validate(build_request(request, user_signer))
 
 
 def test_every_code_of_the_schema_is_in_the_table(schema_octets: dict[str, bytes]) -> None:

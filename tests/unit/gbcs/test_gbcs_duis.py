@@ -178,15 +178,15 @@ ALC = b"UpdateDeviceConfigurationALCDescriptions"
 
 
 def test_other_bodies_are_named(laboratory: Any) -> None:
-    octets = build_request(REQUESTS[0], laboratory.user_signer).replace(ALC, b"ReadInventory")
+    octets = build_request(REQUESTS[0], laboratory.user_signer).replace(ALC, b"ReadSchedule")
     other = parse_untrusted_request(octets).message
-    assert other.body == OtherBody("ReadInventory")
-    with pytest.raises(BuildError, match="ReadInventory"):
+    assert other.body == OtherBody("ReadSchedule")
+    with pytest.raises(BuildError, match="ReadSchedule"):
         build_request(other, laboratory.user_signer)
     answer = build_response(RESPONSES[0], None)
-    strange = parse_untrusted_response(answer.replace(b":PreCommand>", b":DSPInventory>")).message
-    assert strange.body == OtherBody("DSPInventory")
-    with pytest.raises(BuildError, match="DSPInventory"):
+    strange = parse_untrusted_response(answer.replace(b":PreCommand>", b":DSPOptIn>")).message
+    assert strange.body == OtherBody("DSPOptIn")
+    with pytest.raises(BuildError, match="DSPOptIn"):
         build_response(strange, None)
     alert = build_response(RESPONSES[7], None).replace(b"CommandFailure", b"PPMIDRemoval")
     message = parse_untrusted_response(alert).message

@@ -420,7 +420,7 @@ def test_wrapping_and_moving(laboratory: Any, attack: Callable[[bytes], bytes]) 
 def test_signature_hidden_in_a_body_that_is_not_read(laboratory: Any) -> None:
     octets = build_request(request_of(laboratory), laboratory.user_signer)
     strange = unsigned(laboratory).replace(
-        b"UpdateDeviceConfigurationALCDescriptions", b"ReadInventory"
+        b"UpdateDeviceConfigurationALCDescriptions", b"ReadSchedule"
     )
     hidden = strange.replace(b"</sr:ReadInv", signature_of(octets) + b"</sr:ReadInv")
     with pytest.raises(DuisFormatError, match="inside the body"):

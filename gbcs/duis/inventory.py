@@ -229,7 +229,7 @@ def decode_update_inventory(cursor: Cursor) -> UpdateInventory:
     if change in STATUS_CHANGES:
         status: str | None = cursor.text(change)
     else:
-        cursor.element(change)
+        cursor.skip(change)
         status = None
     cursor.end()
     return UpdateInventory(device_id, change, status)
@@ -256,7 +256,7 @@ def _device(device: Cursor) -> DeviceRecord:
         if name == "ImportMPxN":
             mpxn = _optional(device, name)
         elif device.peek() == name:
-            device.element(name)
+            device.skip(name)
     device.end()
     return DeviceRecord(device_id, device_type, status, manufacturer, model, firmware_version, mpxn)
 

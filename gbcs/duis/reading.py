@@ -155,6 +155,12 @@ class Cursor:
             found = "found the end"
         raise self.error(f"{found}, expected the element {name}")
 
+    def skip(self, name: str) -> None:
+        """Pass over the next child, whatever is inside, so long as it is no signature."""
+        child = self.element(name)
+        if next(child.iter(f"{SIGNATURE_BRACED}Signature"), None) is not None:
+            raise self.error("a signature inside the body: expected it as last child of the root")
+
     def inside(self, name: str, attributes: tuple[str, ...] = ()) -> Cursor:
         """Return a cursor over the children of the next child."""
         return Cursor(self.element(name), attributes, self._namespace)

@@ -422,7 +422,7 @@ def test_signature_hidden_in_a_body_that_is_not_read(laboratory: Any) -> None:
     strange = unsigned(laboratory).replace(
         b"UpdateDeviceConfigurationALCDescriptions", b"ReadSchedule"
     )
-    hidden = strange.replace(b"</sr:ReadInv", signature_of(octets) + b"</sr:ReadInv")
+    hidden = strange.replace(b"</sr:ReadSched", signature_of(octets) + b"</sr:ReadSched")
     with pytest.raises(DuisFormatError, match="inside the body"):
         parse_untrusted_request(hidden)
 

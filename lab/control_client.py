@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from gbcs.errors import BuildError
 from lab.errors import ControlError
 
 _CONNECT_TIMEOUT_S = 10.0
+_REF = re.compile(r"[0-9A-Za-z-]{1,100}")
 _STATUS_FIELDS = (
     "ref",
     "state",
@@ -131,7 +133,7 @@ class ControlClient:
         try:
             return [
                 ReceivedOverControl(
-                    ref=item["ref"],
+                    ref=_checked_ref(item["ref"]),
                     peer=EntityId.parse(item["peer"]),
                     message=base64.b64decode(item["message"], validate=True),
                     received_at=item["received_at"],
@@ -185,6 +187,13 @@ class ControlClient:
                 raise self._not_ours(response) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise ControlError(f"the daemon at {self._url} went away: {error}") from None
+
+
+def _checked_ref(ref: str) -> str:
+    # Callers name files by it.
+    if not _REF.fullmatch(ref):
+        raise ValueError("not a reference")
+    return ref
 
 
 class _Request:

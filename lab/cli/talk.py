@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -280,17 +282,27 @@ def _hand_out(received: ReceivedOverControl, folder: Path | None, as_json: bool)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{received.ref}.xml"
-        path.write_bytes(received.message)
+        with path.open("wb") as file:
+            file.write(received.message)
+            file.flush()
+            os.fsync(file.fileno())  # the gateway forgets it next
         facts["file"] = str(path)
         click.echo(json.dumps(facts) if as_json else f"{path}  from {received.peer}")
     elif as_json:
-        text = received.message.decode("utf-8", "backslashreplace")
-        click.echo(json.dumps(facts | {"message": text}))
+        click.echo(json.dumps(facts | _as_json_text(received.message)))
     else:
         sys.stdout.buffer.write(received.message)
         if sys.stdout.isatty() and not received.message.endswith(b"\n"):
             sys.stdout.buffer.write(b"\n")  # for the eye; a pipe gets the octets alone
         sys.stdout.buffer.flush()
+
+
+def _as_json_text(message: bytes) -> dict[str, str]:
+    """Return the octets so that they can be told back from the JSON, whatever they are."""
+    try:
+        return {"message": message.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"message_base64": base64.b64encode(message).decode("ascii")}
 
 
 def _receive_command(name: str, file_type: type[DsrspFile] | type[CemFile]) -> click.Command:
@@ -329,7 +341,8 @@ def _receive_command(name: str, file_type: type[DsrspFile] | type[CemFile]) -> c
     ) -> int:
         """Take messages that arrived, and acknowledge them: each is given out once.
 
-        Without --out or --json the message's octets go to standard output.
+        Without --out or --json the message's octets go to standard output. In JSON a message
+        that is no UTF-8 stands in "message_base64", any other in "message".
         Exit code 0: all that were asked for are here. 1: not within the time.
         """
         client = _client(file_type, config_path, control_url, token_file)

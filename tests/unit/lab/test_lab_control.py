@@ -183,6 +183,11 @@ async def _watch(client: ControlClient) -> None:
         ("application/json", b'{"messages": [{}]}'),
         ("application/json", b'{"messages": [{"ref": "1", "peer": "x", "message": "!"}]}'),
         ("application/json", b'{"messages": 1}'),
+        (
+            "application/json",
+            b'{"messages": [{"ref": "../../x", "peer": "02-53-4D-54-00-00-00-01", "message": "",'
+            b' "received_at": 1}]}',
+        ),
         ("application/json", b'"text"'),
     ],
 )

@@ -1,0 +1,97 @@
+"""``smtunnel dsrsp receive`` against a control interface: no octet changed, none lost."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gbcs import EntityId
+from lab.cli import talk
+from lab.cli.app import run
+from lab.control_client import ReceivedOverControl
+
+PEER = EntityId.parse("02-53-4D-54-00-00-00-01")
+
+
+class FakeClient:
+    """Gives out messages and remembers what was acknowledged."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self.waiting = [
+            ReceivedOverControl(f"ref-{number}", PEER, message, 1.0)
+            for number, message in enumerate(messages)
+        ]
+        self.acknowledged: list[str] = []
+
+    async def __aenter__(self) -> FakeClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def received(self, *, wait_s: float = 0.0) -> list[ReceivedOverControl]:
+        return list(self.waiting)
+
+    async def ack(self, ref: str, *, answers: str | None = None) -> None:
+        self.acknowledged.append(ref)
+        self.waiting = [message for message in self.waiting if message.ref != ref]
+
+
+@pytest.fixture
+def receive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    def call(client: FakeClient, *arguments: str) -> int:
+        monkeypatch.setattr(talk, "_client", lambda *_: client)
+        return run(["dsrsp", "receive", "--wait", "0", *arguments])
+
+    return call
+
+
+@pytest.mark.parametrize("message", [b"<a>\xc3\xa9</a>", b"", bytes(range(256)), b"\\xff\xff"])
+def test_json_tells_every_octet(
+    receive: Callable[..., int], capsys: pytest.CaptureFixture[str], message: bytes
+) -> None:
+    assert receive(FakeClient(message), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    if "message" in told:
+        assert told["message"].encode() == message
+    else:
+        assert base64.b64decode(told["message_base64"]) == message
+    assert told["octets"] == len(message)
+
+
+def test_a_file_has_the_octets(receive: Callable[..., int], tmp_path: Path) -> None:
+    client = FakeClient(bytes(range(256)), b"second")
+    assert receive(client, "--count", "2", "--out", str(tmp_path / "new")) == 0
+    assert (tmp_path / "new" / "ref-0.xml").read_bytes() == bytes(range(256))
+    assert client.acknowledged == ["ref-0", "ref-1"]
+
+
+def test_what_cannot_be_written_is_not_acknowledged(
+    receive: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ref-0.xml").mkdir()
+    client = FakeClient(b"x")
+    assert receive(client, "--out", str(tmp_path)) == 3
+    assert client.acknowledged == []
+    assert "the operating system refused" in capsys.readouterr().err
+
+
+def test_what_the_reader_did_not_take_is_not_acknowledged(
+    receive: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("lab.cli.talk.click.echo", gone)
+    monkeypatch.setattr("lab.cli.app.os.dup2", lambda *_: None)
+    client = FakeClient(b"x")
+    receive(client, "--json")
+    assert client.acknowledged == []
+
+
+def test_no_message_is_exit_code_1(receive: Callable[..., int]) -> None:
+    assert receive(FakeClient()) == 1

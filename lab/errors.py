@@ -6,7 +6,8 @@ The tree::
     ├── ConfigError      a configuration file is missing, malformed or says the impossible
     ├── KeyFolderError   a folder of certificates and keys cannot be used
     ├── ControlError     a daemon's control interface refused or did not answer
-    └── DemoError        a part of the demo did not start, or something did not arrive
+    ├── DemoError        a part of the demo did not start, or something did not arrive
+    └── VectorError      test vectors are missing or of another format
 """
 
 from __future__ import annotations
@@ -30,3 +31,7 @@ class ControlError(LabError):
 
 class DemoError(LabError):
     """A part of the demo did not start, or something did not arrive."""
+
+
+class VectorError(LabError):
+    """Test vectors are missing or of another format."""

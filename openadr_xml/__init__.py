@@ -5,6 +5,6 @@ that no receiver needs. compact drops them; canonical says what "the same messag
 """
 
 from openadr_xml.canonical import NotCompactable, canonical
-from openadr_xml.compact import compact
+from openadr_xml.rewriting import compact
 
 __all__ = ["NotCompactable", "canonical", "compact"]

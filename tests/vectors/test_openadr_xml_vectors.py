@@ -19,12 +19,12 @@ def test_every_message_becomes_smaller_and_stays_equal(reference_vectors: Path) 
         assert canonical(small) == canonical(xml), file.name
         # The standard library agrees; its strip_text also trims values, alike on both sides.
         assert _canonicalize(small) == _canonicalize(xml), file.name
-        # The namespaces of OpenADR have their letters, declared once, on the root.
+        # The namespaces of OpenADR have their prefixes, declared once, on the root.
         root_end = small.index(b">")
         assert b"xmlns" not in small[root_end:], file.name
-        for namespace, letter in PREFIXES.items():
+        for namespace, prefix in PREFIXES.items():
             if f'"{namespace}"'.encode() in small:
-                assert f' xmlns:{letter}="{namespace}"'.encode() in small[:root_end], file.name
+                assert f' xmlns:{prefix}="{namespace}"'.encode() in small[:root_end], file.name
 
 
 def _canonicalize(xml: bytes) -> str:

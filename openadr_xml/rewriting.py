@@ -1,4 +1,4 @@
-"""The compact form of a message: no layout, no declaration, one-letter prefixes on the root."""
+"""The compact form of a message: no layout, no declaration, known prefixes on the root."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compact(xml: bytes) -> bytes:
     """Rewrite a message into the equal form that compresses best, or return it as it is.
 
     White space that only lays out elements and the XML declaration go; every namespace that is
-    used gets one prefix, a letter, declared once on the root element. What looks like a prefix in
+    used gets one prefix, declared once on the root element. What looks like a prefix in
     a text or an attribute value (as in xsi:type) keeps its meaning, or stays without one. What
     comes out has the same canonical form (see openadr_xml.canonical) as what went in: this is
     checked before it is returned.

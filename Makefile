@@ -28,7 +28,7 @@ unit: setup ## the tests alone
 bench: setup ## speed, as ratios to a floor measured in the same run
 	@$(BIN)/pytest -q -s tests/bench
 
-interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl)
+interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl, reference vectors)
 	@CI=true $(BIN)/pytest tests/interop
 
 clean: ## remove all that was made

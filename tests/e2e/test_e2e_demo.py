@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,23 @@ def test_the_demo_tells_the_journey_of_each_message(demo: tuple[str, Path]) -> N
     assert "oadrDistributeEvent" in output
     assert "7 of 7 messages arrived byte for byte as they were sent" in output
     assert "\x1b[" not in output  # no colours when not a terminal
+
+
+def test_the_trace_has_what_readme_names(demo: tuple[str, Path]) -> None:
+    _, trace = demo
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\btrace/([\w/.-]+\.\w+)", readme))
+    assert len(named) >= 3
+    for name in named:
+        assert (trace / name).stat().st_size > 0, name
+
+
+def test_a_folder_that_is_in_use_is_refused_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    finished = _smtunnel("demo", "--trace", str(tmp_path))
+    assert finished.returncode == 3
+    assert "not empty" in finished.stderr
+    assert "1. oadr" not in finished.stdout
 
 
 def _smtunnel(*arguments: str) -> subprocess.CompletedProcess[str]:

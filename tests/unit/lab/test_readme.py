@@ -23,7 +23,11 @@ from lab.pki_files import write_test_pki
 _ROOT = Path(__file__).resolve().parents[3]
 _EXAMPLES = _ROOT / "lab" / "examples"
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
-_DOCUMENTS = ["README.md", "CHANGELOG.md", *(f"specs/{p.name}" for p in _ROOT.glob("specs/*.md"))]
+_DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    *(str(p.relative_to(_ROOT)) for p in sorted(_ROOT.glob("specs/**/*.md"))),
+]
 _PROGRAMS = re.findall(r"^```python\n(.*?)^```$", _README, re.M | re.S)
 _COMMAND_LINES = re.findall(r"^    ((?:smtunnel|make) .*?)(?:  +#.*)?$", _README, re.M)
 

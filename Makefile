@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo test lint unit bench interop clean
+.PHONY: help setup demo test lint unit bench interop conformance-c clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,18 @@ bench: setup ## speed, as ratios to a floor measured in the same run
 
 interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl, reference vectors)
 	@CI=true $(BIN)/pytest tests/interop
+
+# What a device's compiler would say, and what a device has nobody to say it.
+CONFORMANCE_C_FLAGS := -std=c99 -pedantic -Wall -Wextra -Wconversion -Wshadow -Werror -O1 -g \
+	-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CONFORMANCE_C_SOURCES := specs/c/smtunnel.c specs/c/conformance_target.c
+
+build/c/conformance_target: $(CONFORMANCE_C_SOURCES) specs/c/smtunnel.h Makefile
+	@mkdir -p build/c
+	@$(CC) $(CONFORMANCE_C_FLAGS) $(CONFORMANCE_C_SOURCES) -lz -o $@
+
+conformance-c: setup build/c/conformance_target ## the C99 implementation, sanitized, against the vectors (needs gcc, zlib1g-dev)
+	@$(BIN)/smtunnel conformance --command build/c/conformance_target
 
 clean: ## remove all that was made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,279 @@
+/*
+ * The tunnel protocol for embedded devices: fragments to messages and back.
+ *
+ * C99. No allocation, no input or output, no clock, no state but what the caller owns; of the C
+ * library only memcpy, memcmp and memset. Section numbers are those of ../tunnel-protocol.md.
+ *
+ * Sizes. All memory is the caller's, given as arrays:
+ *   - one smt_piece and one body (106 octets on ECS46a) for each fragment that may be held;
+ *   - one buffer for a whole message, which also is the limit of a message's size.
+ * The stack takes less than 400 octets below any function of this file, without the inflater's.
+ *
+ * Nothing here is safe to be called from two threads at once for the same object.
+ */
+#ifndef SMTUNNEL_H
+#define SMTUNNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SMT_HEADER_OCTETS 3u
+#define SMT_HEADER_CHARS 4u
+#define SMT_MAX_INDEX 2047u
+#define SMT_MAX_FRAGMENTS 2048u
+#define SMT_LABEL_CHARS 22u
+#define SMT_MAX_LABELS 5u
+#define SMT_MIN_WINDOW_BITS 9u
+#define SMT_MAX_WINDOW_BITS 15u
+
+/* What a zlib stream without compression has beside the message: header, check, and the
+ * blocks' headers, one for each 65535 octets begun. */
+#define SMT_STORED_OCTETS(message_octets) \
+    ((message_octets) + 6u + (5u * (((message_octets) / 65535u) + 1u)))
+
+typedef enum smt_status {
+    SMT_OK = 0,
+    SMT_DUPLICATE,               /* not an error: this very fragment is here already */
+    SMT_INCOMPLETE,              /* not an error: fragments are missing */
+    SMT_NOT_A_FRAGMENT,          /* section 6 */
+    SMT_UNSUPPORTED_COMPRESSION, /* section 7 */
+    SMT_FRAGMENT_CONFLICT,       /* section 7 */
+    SMT_BASE64_ERROR,            /* section 4.4 */
+    SMT_ZLIB_ERROR,              /* section 4.2 */
+    SMT_UNKNOWN_DICTIONARY,      /* section 4.2 */
+    SMT_WINDOW_TOO_LARGE,        /* section 4.2 */
+    SMT_LIMIT_EXCEEDED,          /* section 8 */
+    SMT_NO_MEMORY,               /* no free piece: try again when a message has ended */
+    SMT_MESSAGE_TOO_LONG,        /* sending: more than 2048 fragments, or a buffer too small */
+    SMT_LOCAL_ERROR              /* an argument is out of range */
+} smt_status;
+
+typedef enum smt_originator { SMT_FROM_DSRSP = 0, SMT_FROM_CEM = 1 } smt_originator;
+
+typedef enum smt_compression {
+    SMT_COMPRESSION_NONE = 0,
+    SMT_COMPRESSION_ZLIB = 1,
+    SMT_COMPRESSION_RESERVED = 2,
+    SMT_COMPRESSION_CONTROL = 3
+} smt_compression;
+
+/* ---- Carriers and headers: sections 2 and 3 ------------------------------------------------ */
+
+typedef struct smt_carrier {
+    uint16_t capacity; /* characters if printable, else octets */
+    bool printable;
+} smt_carrier;
+
+extern const smt_carrier smt_ecs46a; /* down: 110 characters, of them 106 body */
+extern const smt_carrier smt_ecs200; /* up: 1062 characters, of them 1058 body */
+
+typedef struct smt_header {
+    uint8_t originator;  /* smt_originator */
+    uint8_t compression; /* smt_compression */
+    bool base64;
+    bool last;
+    uint16_t index;      /* 0 to 2047 */
+    uint8_t message_id;
+} smt_header;
+
+/* Characters or octets of a fragment's body on this carrier. */
+size_t smt_body_capacity(const smt_carrier *carrier);
+
+/* Builds the three octets. SMT_LOCAL_ERROR: a field is out of range. */
+smt_status smt_header_pack(const smt_header *header, uint8_t octets[SMT_HEADER_OCTETS]);
+
+/* Reads three octets: every value has a meaning. */
+void smt_header_unpack(const uint8_t octets[SMT_HEADER_OCTETS], smt_header *header);
+
+/* Builds the four characters of a header on a printable carrier. */
+smt_status smt_header_encode(const smt_header *header, uint8_t text[SMT_HEADER_CHARS]);
+
+/* Reads a header's text. SMT_NOT_A_FRAGMENT: not four characters of the base64 alphabet. */
+smt_status smt_header_decode(const uint8_t *text, size_t chars, smt_header *header);
+
+/* One fragment as read; body points into the payload. */
+typedef struct smt_fragment {
+    smt_header header;
+    const uint8_t *body;
+    size_t body_octets;
+} smt_fragment;
+
+/* Reads one payload as far as it can be judged alone. SMT_NOT_A_FRAGMENT: section 6, step 1. */
+smt_status smt_parse_payload(const smt_carrier *carrier, const uint8_t *payload, size_t octets,
+                             smt_fragment *fragment);
+
+/* ---- Labels of ECS46a: section 2 ----------------------------------------------------------- */
+
+typedef struct smt_label {
+    uint8_t number; /* 1 to 5 */
+    size_t chars;
+    const uint8_t *text;
+} smt_label;
+
+/* Joins labels. Returns false, and writes nothing, if they are somebody's own: no tunnel. */
+bool smt_labels_join(const smt_label *labels, size_t count,
+                     uint8_t payload[SMT_MAX_LABELS * SMT_LABEL_CHARS], size_t *octets);
+
+/* Spreads a payload; the labels point into it. SMT_LOCAL_ERROR: it does not fit. */
+smt_status smt_labels_split(const uint8_t *payload, size_t octets, smt_label labels[SMT_MAX_LABELS],
+                            size_t *count);
+
+/* ---- Sending: sections 4 and 5 ------------------------------------------------------------- */
+
+/* A message on its way: its stream, which stays the caller's, and how it is cut. */
+typedef struct smt_outgoing {
+    smt_carrier carrier;
+    smt_header header; /* of fragment 0 */
+    const uint8_t *stream;
+    size_t stream_octets;
+    uint16_t fragments; /* 1 to 2048 */
+} smt_outgoing;
+
+/*
+ * Prepares a stream for sending: the message itself (SMT_COMPRESSION_NONE, one fragment only), a
+ * zlib stream of it, or a control message. SMT_MESSAGE_TOO_LONG: it needs more fragments.
+ */
+smt_status smt_outgoing_init(smt_outgoing *outgoing, const smt_carrier *carrier,
+                             smt_originator originator, smt_compression compression,
+                             uint8_t message_id, const uint8_t *stream, size_t stream_octets);
+
+/*
+ * Writes the payload of one fragment; any one, in any order, as often as needed.
+ * payload has room for the carrier's capacity. SMT_LOCAL_ERROR: there is no such fragment.
+ */
+smt_status smt_outgoing_payload(const smt_outgoing *outgoing, uint16_t index, uint8_t *payload,
+                                size_t *octets);
+
+/* The most octets that one fragment takes as they are; longer messages need a zlib stream. */
+size_t smt_plain_octets(const smt_carrier *carrier);
+
+/*
+ * Builds a zlib stream without compression, for senders that have no compressor.
+ * capacity: at least SMT_STORED_OCTETS(octets), else SMT_MESSAGE_TOO_LONG.
+ */
+smt_status smt_stored_stream(const uint8_t *message, size_t octets, uint8_t *stream,
+                             size_t capacity, size_t *stream_octets);
+
+/* ---- Inflating: the caller's part ---------------------------------------------------------- */
+
+typedef enum smt_inflate_result {
+    SMT_INFLATE_MORE,    /* all input taken, the stream goes on */
+    SMT_INFLATE_END,     /* the final block has ended; input behind it is not taken */
+    SMT_INFLATE_FULL,    /* there is more output than room */
+    SMT_INFLATE_CORRUPT
+} smt_inflate_result;
+
+/*
+ * An inflater of raw DEFLATE data (RFC 1951). This library reads zlib's header and checks the
+ * Adler-32 itself. Output of one stream goes to consecutive places of one buffer, so an inflater
+ * may use what it wrote as its window.
+ */
+typedef struct smt_inflater {
+    void *context; /* given to each function */
+
+    /*
+     * Begins a stream that needs a window of 2^window_bits octets and refers to a preset
+     * dictionary (none: 0 octets). Returns false if it cannot; then nothing else is called.
+     */
+    bool (*begin)(void *context, uint8_t window_bits, const uint8_t *dictionary,
+                  size_t dictionary_octets);
+
+    /*
+     * Takes input and writes at most *out_octets octets.
+     * in_octets: in: how many there are; out: how many were taken.
+     * out_octets: in: the room; out: how many were written.
+     */
+    smt_inflate_result (*inflate)(void *context, const uint8_t *in, size_t *in_octets, uint8_t *out,
+                                  size_t *out_octets);
+
+    /* Ends a stream that was begun, whole or not. */
+    void (*end)(void *context);
+} smt_inflater;
+
+typedef struct smt_dictionary {
+    uint32_t id; /* its Adler-32: the DICTID */
+    const uint8_t *octets;
+    size_t count;
+} smt_dictionary;
+
+/* How a receiver decodes; what the pointers point at stays the caller's. */
+typedef struct smt_decoding {
+    smt_inflater inflater;
+    const smt_dictionary *dictionaries;
+    size_t dictionary_count;
+    uint8_t window_bits;    /* the largest zlib window that is taken, 9 to 15 */
+    uint8_t *message;       /* where a message is decoded to */
+    size_t message_octets;  /* its size: the largest message that is taken */
+} smt_decoding;
+
+/* ---- Collecting the fragments of one message: section 7 ------------------------------------ */
+
+typedef struct smt_piece {
+    uint16_t owner;  /* which assembly holds it; 0: free */
+    uint16_t index;
+    uint16_t octets;
+} smt_piece;
+
+/* Fragments' bodies of any number of messages. */
+typedef struct smt_store {
+    smt_piece *pieces;  /* count of them */
+    uint8_t *bodies;    /* count times body_octets */
+    size_t count;
+    size_t body_octets; /* smt_body_capacity of the carrier */
+} smt_store;
+
+/* Makes a store of the caller's arrays; all pieces are free. */
+void smt_store_init(smt_store *store, const smt_carrier *carrier, smt_piece *pieces,
+                    uint8_t *bodies, size_t count);
+
+/* One message that is being collected. */
+typedef struct smt_assembly {
+    smt_store *store;
+    uint16_t owner;        /* marks its pieces in the store */
+    uint8_t kind;          /* the header's first four bits, the same in all fragments */
+    bool begun;            /* kind is known */
+    bool last_known;
+    uint16_t last_index;   /* if last_known */
+    uint16_t highest;      /* the highest index here, if any is */
+    uint16_t fragments;    /* how many are here */
+    size_t octets;         /* their bodies */
+    size_t max_octets;     /* the most that they may have */
+} smt_assembly;
+
+/*
+ * Begins a message. owner: not 0, and of no other assembly that uses the store.
+ * message_octets: the largest message that is taken.
+ */
+void smt_assembly_init(smt_assembly *assembly, smt_store *store, uint16_t owner,
+                       size_t message_octets);
+
+/*
+ * Takes one fragment; its body is copied.
+ * SMT_OK: new. SMT_DUPLICATE: here already. SMT_NO_MEMORY: not taken, nothing changed. Every other
+ * status ends the message: smt_assembly_clear is all that may follow.
+ */
+smt_status smt_assembly_add(smt_assembly *assembly, const smt_fragment *fragment);
+
+/* True when every fragment is here. */
+bool smt_assembly_complete(const smt_assembly *assembly);
+
+/*
+ * Decodes a whole message to decoding->message.
+ * octets: how many it has. dictionary_id: with SMT_UNKNOWN_DICTIONARY, the DICTID.
+ */
+smt_status smt_assembly_decode(const smt_assembly *assembly, const smt_decoding *decoding,
+                               size_t *octets, uint32_t *dictionary_id);
+
+/* Gives the pieces back to the store. */
+void smt_assembly_clear(smt_assembly *assembly);
+
+/* ---- Checks, as others need them too ------------------------------------------------------- */
+
+/* Adler-32 of RFC 1950, continued from a value; begin with 1. */
+uint32_t smt_adler32(uint32_t value, const uint8_t *octets, size_t count);
+
+/* CRC-32 of RFC 1952, continued from a value; begin with 0. */
+uint32_t smt_crc32(uint32_t value, const uint8_t *octets, size_t count);
+
+#endif

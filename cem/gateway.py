@@ -325,6 +325,8 @@ class Gateway:
             response = self._obey(message)
             if response is not None:
                 await connection.send(response)
+            # A hub that floods us must not keep everybody else from their turn.
+            await asyncio.sleep(0)
 
     def _obey(self, octets: bytes) -> bytes | None:
         try:

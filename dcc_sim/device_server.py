@@ -6,6 +6,7 @@ import asyncio
 import http
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -74,6 +75,7 @@ class DeviceServer:
             self._handle,
             sock=listener,
             process_request=_check_path,
+            create_connection=_Connection,
             compression=None,
             # A challenge's answer is shorter than a GBCS message.
             max_size=MAX_MESSAGE_OCTETS,
@@ -137,6 +139,8 @@ class DeviceServer:
                 await connection.close(CLOSE_UNSUPPORTED_DATA, "expected binary messages")
                 return
             self._running().message(device, message)
+            # Messages that wait already come without a pause: others have their turn, too.
+            await asyncio.sleep(0)
 
     def _replace(self, link: _Link, device: EntityId) -> None:
         _LOG.warning("device %s connected once more: the older connection is closed", device)
@@ -162,6 +166,21 @@ async def _write(link: _Link) -> None:
     except ConnectionClosed:
         # The reader sees it too, and tells the logic.
         return
+
+
+class _Connection(ServerConnection):
+    """Says in the log what the library drops in silence: who does not speak WebSocket."""
+
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        await super().handshake(*arguments, **options)
+        error = self.protocol.handshake_exc
+        if error is not None and self.request is None:
+            _LOG.warning(
+                "refused a connection from %s: %s: %.200s",
+                self.remote_address,
+                error,
+                repr(str(error.__cause__ or "")),
+            )
 
 
 def _check_path(connection: ServerConnection, request: Request) -> Response | None:

@@ -127,7 +127,8 @@ class Simulator:
         runner = web.AppRunner(
             make_app(engine, request_timeout_s=config.request_timeout_s),
             access_log=None,
-            logger=quiet_logger("dcc_sim.http"),
+            # At this level aiohttp tells of what is not HTTP at all.
+            logger=quiet_logger("dcc_sim.http", level=logging.DEBUG),
             shutdown_timeout=1.0,
         )
         await runner.setup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ class SqliteStore:
     """Implements dcc_sim.ports.Storage.
 
     Args:
-        path: of the database file, made when it is missing; ":memory:" keeps nothing.
+        path: of the database file, made readable by its owner alone when it is missing;
+            ":memory:" keeps nothing.
 
     Raises:
         StoreError: the file cannot be opened or is no store of this version.
@@ -53,8 +55,10 @@ class SqliteStore:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
+            if path != ":memory:":
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{path}: cannot open the state: {error}") from None
         try:
             with self._errors("open"):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final
 
 from aiohttp import web
 
 from dsrsp.errors import ConfigurationError, ReceivedRefused, StorageError
+from dsrsp.logs import quiet_logger
 from gbcs.duis import MAX_DUIS_OCTETS
 
 _BODY_TIMEOUT_S: Final = 10.0
@@ -44,9 +45,11 @@ class Receiver:
         self._listen = listen
         self._listener = listener
         # A body over the limit is aiohttp's 413, before it is read whole.
-        app = web.Application(client_max_size=MAX_DUIS_OCTETS)
+        app = web.Application(client_max_size=MAX_DUIS_OCTETS, middlewares=[_log_refusals])
         app.router.add_post(path, self._post)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=quiet_logger("dsrsp"), shutdown_timeout=1.0
+        )
         self.port = 0
 
     async def __aenter__(self) -> Receiver:
@@ -93,3 +96,22 @@ class Receiver:
             logger.error("could not store a message posted by %s: %s", request.remote, error)
             return web.Response(status=503, text="cannot be stored now; try again\n")
         return web.Response(status=204)
+
+
+@web.middleware
+async def _log_refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        # The path is foreign text: shown as a literal, so that it cannot forge log lines.
+        logger.warning(
+            "refused %s %.200r from %s: HTTP %d: %s",
+            request.method,
+            request.path,
+            request.remote,
+            refusal.status,
+            (refusal.text or refusal.reason).strip(),
+        )
+        raise

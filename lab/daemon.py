@@ -24,6 +24,7 @@ from aiohttp import web
 import cem
 import dcc_sim
 import dsrsp
+from dsrsp.logs import quiet_logger
 from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
@@ -243,7 +244,9 @@ async def _control(
 ) -> AsyncIterator[str]:
     token = load_or_make_token(base / config.token_file)
     interface = ControlInterface(gateway, send, token, gateway_errors)
-    runner = web.AppRunner(interface.app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        interface.app, access_log=None, logger=quiet_logger("control"), shutdown_timeout=1.0
+    )
     await runner.setup()
     try:
         listener = inherited_listener(config.listen)

@@ -250,6 +250,29 @@ async def test_fault_of_our_own_does_not_end_the_link(world, caplog) -> None:
     assert "unforeseen error" in caplog.text
 
 
+async def test_hub_that_floods_us_keeps_nobody_from_their_turn(world) -> None:
+    class Flood:
+        def __init__(self):
+            self.first = [Challenge(bytes(32)).build(), build_welcome()]
+
+        async def receive(self):
+            return self.first.pop(0) if self.first else b"garbage without end"
+
+        async def send(self, message):
+            pass
+
+        async def confirm(self):
+            pass
+
+    @asynccontextmanager
+    async def connector(url):
+        yield Flood()
+
+    async with world.gateway(world.config(), connector=connector) as gateway:
+        await (await gateway.send(b"between the garbage")).wait()
+        assert gateway.counts["REFUSED_COMMAND"]
+
+
 async def test_hub_that_refuses_our_key(world, hub, caplog) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from dcc_sim.device_server import DeviceServer
 from gbcs.device_link import (
     CLOSE_REFUSED,
     CLOSE_REPLACED,
@@ -161,7 +162,7 @@ async def test_command_goes_out_again_when_the_connection_broke(world):
 
 
 @pytest.mark.parametrize("octets", [b"\xff" * 100, b"GET /device/x HTTP/1.1\r\n\r\n", b"\r\n"])
-async def test_garbage_instead_of_websocket(world, octets):
+async def test_garbage_instead_of_websocket(world, octets, caplog):
     reader, writer = await asyncio.open_connection("127.0.0.1", world.simulator.device_port)
     writer.write(octets)
     writer.write_eof()
@@ -169,4 +170,28 @@ async def test_garbage_instead_of_websocket(world, octets):
         await reader.read()
     writer.close()
     await writer.wait_closed()
+    assert any("refused a connection from" in line for line in caplog.messages)
+    assert not [line for line in caplog.messages if "\n" in line]
     await still_serves(world)
+
+
+async def test_device_that_floods_us_keeps_nobody_from_their_turn(names):
+    class Endless:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return b"garbage without end"
+
+    class Engine:
+        def message(self, device, octets):
+            turns.append(octets)
+
+    turns = []
+    server = DeviceServer(random_octets=os.urandom, proof_timeout_s=1)
+    server._engine = Engine()
+    reading = asyncio.create_task(server._read(Endless(), names["device"]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert 0 < len(turns) <= 10
+    reading.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +138,13 @@ def test_closed_store_says_so(path, row):
         store.load()
     with pytest.raises(StoreError):
         store.save_accepted(row)
+
+
+def test_only_its_owner_may_read_it(path):
+    SqliteStore(path).close()
+    assert Path(path).stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(StoreError, match="cannot open"):
+        SqliteStore(str(tmp_path / "none" / "state.sqlite"))

@@ -164,7 +164,7 @@ async def test_what_the_receive_address_answers(world, real_clock):
                 assert answer.status == 404
 
 
-async def test_garbage_on_the_socket_harms_nobody(world, real_clock):
+async def test_garbage_on_the_socket_harms_nobody(world, real_clock, caplog):
     async with (
         HttpDcc(world.dcc) as http,
         http_gateway(world, real_clock, http.port) as gateway,
@@ -175,8 +175,17 @@ async def test_garbage_on_the_socket_harms_nobody(world, real_clock):
         await writer.drain()
         assert b"400" in await reader.readline()
         writer.close()
+        for path, status in (("", 405), ("/a%0AERROR%20forged", 404)):
+            url = receive_url(gateway.receive_port) + path
+            async with aiohttp.ClientSession() as stranger, stranger.get(url) as answer:
+                assert answer.status == status
         (alert,) = world.dcc.alerts(b"up", 1)
         assert (await http.post(alert))[0] == 204
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for what in ("BadHttpMethod", "HTTP 405", "HTTP 404"):
+        assert any(what in line for line in lines), lines
+    assert not any("\n" in line for line in lines)
+    assert not any(record.exc_info for record in caplog.records)
 
 
 async def test_a_listener_can_be_handed_over_and_a_taken_port_is_told(world, real_clock):

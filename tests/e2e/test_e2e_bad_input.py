@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -16,6 +20,12 @@ from lab.errors import ControlError
 from lab.local_system import LocalSystem
 
 GARBAGE = [b"", b"\x00\xff" * 100, b"<a>" * 10_000, b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>']
+
+NOT_HTTP = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # as TLS begins
+    b"POST /smartdcc/duis HTTP/1.1\r\nbad header\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+]
 
 
 async def test_garbage_on_every_socket_is_refused_and_the_work_goes_on(
@@ -37,6 +47,7 @@ async def test_garbage_on_every_socket_is_refused_and_the_work_goes_on(
             async with http.post(system.receive_url(), data=garbage, headers=xml) as answer:
                 assert answer.status == 400
                 assert len(await answer.text()) > 20
+        await _garbage_instead_of_http(system)
         await _garbage_on_the_device_link(system)
         await _garbage_on_control(system, http)
         device = system.identities.device_id
@@ -47,6 +58,30 @@ async def test_garbage_on_every_socket_is_refused_and_the_work_goes_on(
             log = system.log(name).read_text()
             assert "Traceback" not in log, log
         assert "refused" in system.log("dcc-sim").read_text()
+
+
+async def _garbage_instead_of_http(system: LocalSystem) -> None:
+    """Each socket closes the connection; afterwards each log has a line about each."""
+    sockets = {
+        "dcc-sim": [system.duis_url(), system.device_url()],
+        "dsrsp": [system.receive_url(), system.control_url("dsrsp")],
+        "cem": [system.control_url("cem")],
+    }
+    before = {name: len(system.log(name).read_text().splitlines()) for name in sockets}
+    for urls in sockets.values():
+        for url in urls:
+            for octets in NOT_HTTP:
+                address = urlsplit(url)
+                reader, writer = await asyncio.open_connection(address.hostname, address.port)
+                writer.write(octets)
+                async with asyncio.timeout(10):
+                    with contextlib.suppress(ConnectionError):
+                        await reader.read()
+                writer.close()
+    for name, urls in sockets.items():
+        lines = system.log(name).read_text().splitlines()[before[name] :]
+        assert len(lines) == len(urls) * len(NOT_HTTP), lines
+        assert all("WARNING" in line for line in lines), lines
 
 
 async def _garbage_on_the_device_link(system: LocalSystem) -> None:
@@ -98,6 +133,8 @@ async def _garbage_on_control(system: LocalSystem, http: aiohttp.ClientSession) 
         (["dsrsp", "send", "--to", "1", "--config", "nowhere.toml", "x"], 3, "cannot read"),
         (["cem", "send", "nothing.xml"], 2, "--config"),
         (["nonsense"], 2, "No such command"),
+        (["demo", "--duis-schema", "unknown.toml"], 3, "does not load"),
+        (["demo", "--duis-schema", "nowhere.xsd"], 2, "nowhere.xsd"),
     ],
 )
 def test_wrong_use_of_the_command_line_is_explained(
@@ -138,3 +175,25 @@ def test_the_example_configuration_starts_a_daemon_as_far_as_its_keys(
     started = smtunnel(name, "--config", "daemon.toml")
     assert started.returncode == 3
     assert "smtunnel pki init" in started.stderr
+
+
+@pytest.mark.parametrize("name", ["dcc-sim", "dsrsp", "cem"])
+async def test_a_second_daemon_with_the_same_state_is_refused(
+    new_system: Callable[..., LocalSystem], name: str
+) -> None:
+    async with new_system() as system:
+        # The same state and keys, but listening elsewhere.
+        config = re.sub(r'"fd:\d+"', '"127.0.0.1:0"', system.config(name).read_text())
+        second = system.folder / "second.toml"
+        second.write_text(config)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "lab", name, "--config", str(second)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            stdout, stderr = await process.communicate()
+        assert (process.returncode, stdout) == (3, b"")
+        assert b"another process" in stderr
+        assert b"Traceback" not in stderr
+        assert await system.stop(name) == 0  # the first one was not harmed, and ends in order

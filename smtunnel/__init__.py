@@ -16,6 +16,7 @@ from smtunnel.delivery import (
 )
 from smtunnel.errors import (
     Base64Error,
+    ControlInvalid,
     FragmentConflict,
     LimitExceeded,
     LocalError,
@@ -26,10 +27,12 @@ from smtunnel.errors import (
     TunnelError,
     UnknownDictionary,
     UnsupportedCompression,
+    WindowTooLarge,
     ZlibError,
 )
 from smtunnel.events import (
     AbortReason,
+    ControlReceived,
     Event,
     FragmentAccepted,
     FragmentIgnored,
@@ -64,6 +67,8 @@ __all__ = [
     "Carrier",
     "Compression",
     "CompressionChoice",
+    "ControlInvalid",
+    "ControlReceived",
     "DeliveryState",
     "EncodedMessage",
     "Event",
@@ -92,6 +97,7 @@ __all__ = [
     "TunnelError",
     "UnknownDictionary",
     "UnsupportedCompression",
+    "WindowTooLarge",
     "ZlibError",
     "advance",
     "encode_message",

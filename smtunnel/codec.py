@@ -6,13 +6,22 @@ import binascii
 import zlib
 from typing import Final
 
-from smtunnel.errors import Base64Error, LimitExceeded, LocalError, UnknownDictionary, ZlibError
+from smtunnel.errors import (
+    Base64Error,
+    LimitExceeded,
+    LocalError,
+    UnknownDictionary,
+    WindowTooLarge,
+    ZlibError,
+)
 
 MIN_WINDOW_BITS: Final = 9
 MAX_WINDOW_BITS: Final = 15
 
 _FDICT: Final = 0x20
-_DICTIONARY_HEADER_OCTETS: Final = 6
+
+ZLIB_HEAD_OCTETS: Final = 6
+"""CMF, FLG and, if FLG says so, the DICTID of a preset dictionary."""
 
 
 def deflate(message: bytes, *, window_bits: int = MAX_WINDOW_BITS, level: int = 9) -> bytes:
@@ -38,37 +47,77 @@ def deflate(message: bytes, *, window_bits: int = MAX_WINDOW_BITS, level: int = 
     return compressor.compress(message) + compressor.flush()
 
 
-def inflate_untrusted(stream: bytes, *, max_octets: int) -> bytes:
+def open_inflater(head: bytes, window_bits: int = MAX_WINDOW_BITS) -> zlib._Decompress:
+    """Return an inflater for the stream that begins with head, which it has not been given yet.
+
+    Args:
+        head: the stream's first ZLIB_HEAD_OCTETS octets, or all of it where it is shorter.
+        window_bits: base-two logarithm of the largest window that is taken, 9 to 15.
+
+    Raises:
+        UnknownDictionary: the stream asks for a preset dictionary.
+        WindowTooLarge: the stream needs a larger window.
+
+    Source: RFC 1950 section 2.2.
+    """
+    if len(head) >= 2:
+        cmf, flg = head[0], head[1]
+        # FCHECK tells a zlib header from garbage, of which the inflater itself complains.
+        if cmf & 0x0F == zlib.DEFLATED and (cmf << 8 | flg) % 31 == 0:
+            if MAX_WINDOW_BITS >= (cmf >> 4) + 8 > window_bits:
+                raise WindowTooLarge((cmf >> 4) + 8, window_bits)
+            if flg & _FDICT and len(head) >= ZLIB_HEAD_OCTETS:
+                raise UnknownDictionary(int.from_bytes(head[2:6], "big"))
+    return zlib.decompressobj()
+
+
+def inflate_untrusted(
+    stream: bytes, *, max_octets: int, window_bits: int = MAX_WINDOW_BITS
+) -> bytes:
     """Inflate exactly one complete zlib stream, never making more than max_octets of it.
 
     Raises:
         UnknownDictionary: the stream asks for a preset dictionary.
+        WindowTooLarge: the stream needs a larger window than window_bits says.
         LimitExceeded: the message would be longer than max_octets.
         ZlibError: corrupt, cut short, or something follows the stream.
 
     Source: RFC 1950.
     """
-    if len(stream) >= _DICTIONARY_HEADER_OCTETS:
-        cmf, flg = stream[0], stream[1]
-        # FCHECK tells a stream that wants a dictionary from garbage.
-        if flg & _FDICT and cmf & 0x0F == zlib.DEFLATED and (cmf << 8 | flg) % 31 == 0:
-            raise UnknownDictionary(int.from_bytes(stream[2:6], "big"))
-    inflater = zlib.decompressobj()
-    try:
-        # One more than the limit, so that "too long" can be told from "just fits".
-        message = inflater.decompress(stream, max_octets + 1)
-    except zlib.error as error:
-        raise ZlibError(f"the message is not a zlib stream: {error}") from None
+    inflater = open_inflater(stream[:ZLIB_HEAD_OCTETS], window_bits)
+    message = inflate_piece(inflater, stream, max_octets=max_octets)
     if len(message) > max_octets:
         raise LimitExceeded(f"the message inflates to more than {max_octets} octets")
+    check_inflated(inflater, len(stream))
+    return message
+
+
+def inflate_piece(inflater: zlib._Decompress, piece: bytes, *, max_octets: int) -> bytes:
+    """Inflate the next piece of a stream, making at most one octet more than max_octets of it.
+
+    Raises:
+        ZlibError: corrupt.
+    """
+    try:
+        # One more than the limit, so that "too long" can be told from "just fits".
+        return inflater.decompress(piece, max_octets + 1)
+    except zlib.error as error:
+        raise ZlibError(f"the message is not a zlib stream: {error}") from None
+
+
+def check_inflated(inflater: zlib._Decompress, stream_octets: int) -> None:
+    """Check that a stream has come to its end, and that nothing followed.
+
+    Raises:
+        ZlibError: it has not, or something did.
+    """
     if not inflater.eof:
-        raise ZlibError(f"the zlib stream of {len(stream)} octets is cut short: its end is missing")
+        raise ZlibError(f"the zlib stream of {stream_octets} octets is cut short: it has no end")
     if inflater.unused_data:
         raise ZlibError(
             f"{len(inflater.unused_data)} octets follow the end of the zlib stream: "
             "a message is exactly one stream"
         )
-    return message
 
 
 def encode_base64(octets: bytes) -> bytes:

@@ -10,6 +10,7 @@ The tree::
         ├── NotAFragment            a payload is not a fragment of this protocol on this carrier
         ├── UnsupportedCompression  the header names a compression that this version does not have
         ├── UnknownDictionary       the zlib stream asks for a preset dictionary we do not have
+        ├── WindowTooLarge          the zlib stream needs a larger window than we have memory for
         ├── Base64Error             the joined text is not canonical base64
         ├── ZlibError               the octets are not exactly one complete zlib stream
         ├── FragmentConflict        fragments of one message contradict each other
@@ -60,6 +61,20 @@ class UnknownDictionary(RemoteError):
             "here: the sender must use one that both ends have, or none"
         )
         self.dictionary_id = dictionary_id
+
+
+class WindowTooLarge(RemoteError):
+    """The zlib stream needs a larger window than we have memory for.
+
+    ``window_bits`` is the base-two logarithm of the largest window that we take.
+    """
+
+    def __init__(self, asked: int, window_bits: int) -> None:
+        super().__init__(
+            f"the zlib stream needs a window of {asked} bits, here are at most {window_bits}: "
+            "the sender must use a smaller one"
+        )
+        self.window_bits = window_bits
 
 
 class Base64Error(RemoteError):

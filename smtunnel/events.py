@@ -1,7 +1,9 @@
 """What a Reassembler tells: every fragment has one outcome, every message exactly one end.
 
-A message is known by (peer, tunnel_message_id, first_counter), where first_counter is the
-originator counter of its fragment 0: ids are used again, counters never.
+A message is known by (peer, control, tunnel_message_id, first_counter). first_counter is the key of
+the fragment that came first: originator counter minus index. That is the originator counter of
+fragment 0, but for a message of which nothing came before it was sent again: then it is higher by a
+multiple of 65536. Ids are used again, counters never.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from smtunnel.control import ControlMessage
 from smtunnel.errors import RemoteError
+from smtunnel.records import AbortCode
 
 
 class IgnoreReason(enum.Enum):
@@ -19,21 +23,25 @@ class IgnoreReason(enum.Enum):
     NOT_A_FRAGMENT = "not a fragment"
     """Not of this protocol: somebody's real label, other text. Answer it as any other label."""
     NOT_MINE = "of the other originator"
-    """Says that it comes from our own side: a label, by chance. Answer it as any other label."""
-    CONTROL = "control record"
-    """A control record, which this version does not act on. Answer success."""
+    """A well-formed fragment that claims to come from our own side: a label like any other."""
     REPLAY = "replay"
-    """Accepted before, identical; its message is alive or was reassembled. Answer success."""
-    ENDED = "its message has ended"
-    """Of a message that was rejected, expired or aborted. Answer failure."""
-    OLDER_MESSAGE = "older use of the message id"
+    """The counter was accepted before, with the same content. Answer success."""
+    DUPLICATE = "here already"
+    """Sent again, of a live message that has this fragment already. Answer success."""
+    DELIVERED = "of a delivered message"
+    """Sent again, of a message that was delivered. Answer success, give its receipt again."""
+    ENDED = "of an ended message"
+    """Of a message that has ended without being delivered. Answer failure."""
+    OLDER_MESSAGE = "of an older message"
     """Of an older message than the id now stands for. Answer failure."""
-    STALE = "below the replay window"
-    """Too old to tell whether it was accepted before. Answer failure."""
     COUNTER_REUSED = "originator counter used twice"
     """The counter was accepted with other content. Answer failure."""
+    STALE = "below the replay window"
+    """Too old to tell whether it was accepted before. Answer temporary failure."""
     TOO_MANY_PEERS = "too many peers"
-    """From a peer not known yet, and no more can be held. Answer failure."""
+    """From a peer not known yet, and no more can be held. Answer temporary failure."""
+    BUSY = "no room"
+    """The caller takes nothing new at the moment. Answer temporary failure."""
 
 
 class AbortReason(enum.Enum):
@@ -43,11 +51,12 @@ class AbortReason(enum.Enum):
     TOO_MANY_PARTIAL = "the peer has too many incomplete messages"
     MEMORY = "the incomplete messages of all peers need too much memory"
     BY_CALLER = "aborted by this end"
+    BY_SENDER = "given up by its sender"
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentAccepted:
-    """A new fragment of a live message; when it completes the message, MessageReassembled follows.
+    """A new fragment of a live message; when it completes the message, its end follows.
 
     A fragment that ends its message badly is told by MessageRejected alone.
     """
@@ -55,9 +64,9 @@ class FragmentAccepted:
     peer: bytes
     tunnel_message_id: int
     first_counter: int
-    """The originator counter of the message's fragment 0."""
     index: int
     last: bool
+    control: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +78,37 @@ class FragmentIgnored:
     reason: IgnoreReason
     detail: str
     """For a person: what exactly was found."""
+    tunnel_message_id: int | None = None
+    """Of DUPLICATE, DELIVERED and ENDED: the message that it is of."""
+    first_counter: int | None = None
+    control: bool = False
+    fresh: bool = False
+    """True when the counter was never seen: its sender has sent it, nobody has repeated it."""
+    code: AbortCode = AbortCode.OTHER
+    """Of ENDED: why the message ended."""
+    code_detail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MessageReassembled:
-    """The end of a message: whole and checked."""
+    """The end of a data message: whole and checked."""
 
     peer: bytes
     tunnel_message_id: int
     first_counter: int
     last_counter: int
+    """first_counter plus the highest index."""
     message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReceived:
+    """The end of a control message: whole and checked."""
+
+    peer: bytes
+    tunnel_message_id: int
+    first_counter: int
+    message: ControlMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +119,7 @@ class MessageRejected:
     tunnel_message_id: int
     first_counter: int
     error: RemoteError
+    control: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +132,7 @@ class MessageExpired:
     missing: tuple[int, ...]
     """Missing indices up to the highest that came; when last_known is False there were more."""
     last_known: bool
+    control: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +143,14 @@ class MessageAborted:
     tunnel_message_id: int
     first_counter: int
     reason: AbortReason
+    control: bool = False
 
 
 Event: TypeAlias = (
     FragmentAccepted
     | FragmentIgnored
     | MessageReassembled
+    | ControlReceived
     | MessageRejected
     | MessageExpired
     | MessageAborted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -220,7 +221,12 @@ def parse_untrusted_fragment(payload: Payload, carrier: Carrier) -> Fragment:
         text = payload.encode("ascii", "replace")
         if text.translate(None, _BASE64_CHARACTERS):
             raise NotAFragment(_describe_foreign_character(payload))
-        header = header_octets_of_text(text[:HEADER_CHARS])
+        try:
+            header = binascii.a2b_base64(text[:HEADER_CHARS], strict_mode=True)
+        except binascii.Error:
+            header = b""
+        if len(header) != HEADER_OCTETS:
+            header = header_octets_of_text(text[:HEADER_CHARS])
         fragment = Fragment(int.from_bytes(header, "big"), text[HEADER_CHARS:])
         plain = _TEXT_ZLIB
     else:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from smtunnel.errors import LocalError
+from smtunnel.header import MAX_FRAGMENTS
 
 DEFAULT_MESSAGE_OCTETS: Final = 65_536
 """The largest message by default: the largest OpenADR report seen in tests has 49,099 octets."""
@@ -14,8 +15,16 @@ DEFAULT_MESSAGE_OCTETS: Final = 65_536
 DEFAULT_MESSAGE_LIFETIME_S: Final = 259_200.0
 """Three days: the DCC holds an undelivered alert for two, its slowest service takes 22 hours."""
 
+DEFAULT_STREAM_FROM_CHARS: Final = 32_768
+"""Decoding begins before a message is whole when this much of its text is here in order: about what
+an inflater holds."""
+
 FRAGMENT_OVERHEAD_OCTETS: Final = 100
 """What a held fragment costs beside its body, in octets, so that many tiny fragments count too."""
+
+
+INFLATER_OCTETS: Final = 40_960
+"""What an open inflater holds: a window of 32 KiB and zlib's own 7, rounded up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +33,16 @@ class Limits:
 
     Attributes:
         message_octets: the largest message after inflating, in octets.
-        partial_messages_per_peer: incomplete messages held for one peer; one more ends its oldest.
-        peers: how many peers are known at once; fragments of further ones are ignored.
+        partial_messages_per_peer: incomplete messages held for one peer; one more ends the one that
+            has been silent for longest.
+        peers: how many peers are known at once; fragments of further ones are put off.
         total_octets: all incomplete messages together, in octets, each fragment counted with
-            FRAGMENT_OVERHEAD_OCTETS; when exceeded, the oldest incomplete message ends.
+            FRAGMENT_OVERHEAD_OCTETS; when exceeded, the message that has been silent for longest
+            ends.
         message_lifetime_s: from a message's first accepted fragment to its expiry, in seconds.
         replay_window: how many accepted counters are remembered for each peer.
+        window_bits: base-two logarithm of the largest zlib window that is taken, 9 to 15.
+        stream_from_chars: text in order that begins a message's decoding before it is whole.
     """
 
     message_octets: int = DEFAULT_MESSAGE_OCTETS
@@ -37,7 +50,9 @@ class Limits:
     peers: int = 100_000
     total_octets: int = 67_108_864
     message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
-    replay_window: int = 1024
+    replay_window: int = 256
+    window_bits: int = 15
+    stream_from_chars: int = DEFAULT_STREAM_FROM_CHARS
 
     def __post_init__(self) -> None:
         for name in ("message_octets", "partial_messages_per_peer", "peers", "total_octets"):
@@ -49,6 +64,28 @@ class Limits:
             )
         if not 1 <= self.replay_window <= 65_535:
             raise LocalError(f"limit replay_window is {self.replay_window}: it must be 1 to 65535")
+        if not 9 <= self.window_bits <= 15:
+            raise LocalError(f"limit window_bits is {self.window_bits}: it must be 9 to 15")
+        if self.stream_from_chars < 0:
+            raise LocalError(
+                f"limit stream_from_chars is {self.stream_from_chars}: it must be at least 0"
+            )
+
+    @property
+    def octets_per_partial_message(self) -> int:
+        """The most that one incomplete message can hold, in octets."""
+        text_octets = body_bound(self.message_octets)
+        return (
+            text_octets
+            + self.message_octets
+            + INFLATER_OCTETS
+            + (MAX_FRAGMENTS * FRAGMENT_OVERHEAD_OCTETS)
+        )
+
+    @property
+    def octets_per_peer(self) -> int:
+        """The most that the incomplete messages of one peer can hold, in octets."""
+        return self.partial_messages_per_peer * self.octets_per_partial_message
 
 
 def compressed_bound(message_octets: int) -> int:

@@ -2,22 +2,26 @@
 
 No I/O and no clock: time is an argument, what happened comes back as events. Peers must have been
 authenticated and their fragments verified before they come here.
+
+Source: specs/tunnel-protocol.md, receiving.
 """
 
 from __future__ import annotations
 
 import heapq
-import struct
 import zlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from smtunnel.aborts import abort_of_error, abort_of_reason
 from smtunnel.assembly import MessageAssembly
 from smtunnel.carriers import Carrier
+from smtunnel.control import MAX_CONTROL_OCTETS, parse_untrusted_control
 from smtunnel.errors import LocalError, NotAFragment, RemoteError, StateError
 from smtunnel.events import (
     AbortReason,
+    ControlReceived,
     Event,
     FragmentAccepted,
     FragmentIgnored,
@@ -29,80 +33,50 @@ from smtunnel.events import (
 )
 from smtunnel.fragments import Fragment, Payload, parse_untrusted_fragment
 from smtunnel.header import LAST_FLAG, MAX_INDEX, MAX_MESSAGE_ID, Compression, Originator
-from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, Limits
+from smtunnel.limits import Limits
+from smtunnel.records import AbortCode, MessageName
+from smtunnel.uses import CONTROL_SLOT, Standing, Use, refusal, restore_uses
 from smtunnel.window import MAX_COUNTER, ReplayWindow, Verdict
 
-_STATE_VERSION: Final = 1
-_USE: Final = struct.Struct(">BBQd")
-_USE_REASSEMBLED: Final = 1
-_USE_LIVE: Final = 2
+_STATE_VERSION: Final = 2
 
-_IGNORED: Final = {
-    Verdict.REPLAY: (IgnoreReason.REPLAY, "accepted before with the same content"),
-    Verdict.REUSED: (
-        IgnoreReason.COUNTER_REUSED,
-        "accepted before with other content: an originator must never use a counter twice",
+# Looked up once: reading an enum's member costs more than a comparison.
+_CONTROL: Final = int(Compression.CONTROL)
+_NEW: Final = Verdict.NEW
+
+_OF_ENDED: Final = frozenset({IgnoreReason.DELIVERED, IgnoreReason.ENDED})
+_DETAILS: Final = {
+    IgnoreReason.COUNTER_REUSED: (
+        "accepted before with other content: an originator never uses a counter twice"
     ),
-    Verdict.STALE: (IgnoreReason.STALE, "below the floor of the replay window"),
+    IgnoreReason.REPLAY: "accepted before with the same content",
+    IgnoreReason.DELIVERED: "its message was delivered",
+    IgnoreReason.ENDED: "its message has ended without being delivered",
+    IgnoreReason.OLDER_MESSAGE: "its message id now stands for a newer message",
+    IgnoreReason.STALE: "below the floor of the replay window",
+    IgnoreReason.BUSY: "nothing new is taken at the moment",
 }
-
-
-class _Partial:
-    """One live message that lacks fragments."""
-
-    __slots__ = (
-        "assembly",
-        "deadline",
-        "first_counter",
-        "message_id",
-        "peer",
-        "registered",
-        "started_at",
-    )
-
-    def __init__(
-        self,
-        peer: bytes,
-        message_id: int,
-        first_counter: int,
-        started_at: float,
-        limits: Limits,
-    ) -> None:
-        self.peer = peer
-        self.message_id = message_id
-        self.first_counter = first_counter
-        self.started_at = started_at
-        self.deadline = started_at + limits.message_lifetime_s
-        self.assembly = MessageAssembly(max_message_octets=limits.message_octets)
-        # Known to its peer and to the deadlines: false before and after, or if one fragment is all.
-        self.registered = False
-
-    @property
-    def held_octets(self) -> int:
-        return self.assembly.body_octets + self.assembly.fragments * FRAGMENT_OVERHEAD_OCTETS
 
 
 class _Peer:
     """What is known of one peer."""
 
-    __slots__ = ("newest", "partials", "reassembled", "window")
+    __slots__ = ("partials", "uses", "window")
 
     def __init__(self, window_size: int) -> None:
         self.window = ReplayWindow(window_size)
-        # Of each message id: the first counter of its newest use, alive or ended.
-        self.newest: dict[int, int] = {}
-        # The ids whose newest use was reassembled.
-        self.reassembled: set[int] = set()
-        self.partials: dict[int, _Partial] = {}
+        # The newest use of each slot.
+        self.uses: dict[int, Use] = {}
+        self.partials = 0
 
 
 class Reassembler:
     """Puts messages together from fragments that come in any order, repeatedly, late or never.
 
-    A message becomes a MessageReassembled exactly once, or ends in exactly one MessageRejected,
-    MessageExpired or MessageAborted. Persistence is the caller's: after a restart, give each
-    peer's saved window to restore_window, then every stored fragment of its unfinished messages
-    to receive_fragment again, with the time at which it first came.
+    A message becomes a MessageReassembled or ControlReceived exactly once, or ends in exactly one
+    MessageRejected, MessageExpired or MessageAborted. Persistence is the caller's: after a
+    restart, give each peer's saved window to restore_window, then every stored fragment of its
+    unfinished messages to receive_fragment again, with the time at which it first came.
     """
 
     def __init__(
@@ -119,12 +93,15 @@ class Reassembler:
         self._carrier = carrier
         self._limits = limits or Limits()
         self._peers: dict[bytes, _Peer] = {}
-        # Deadlines of live messages; ended ones stay until they reach the top or are swept out.
-        self._deadlines: list[tuple[float, int, _Partial]] = []
+        # Of incomplete messages: their deadlines, and when they were heard of last, or earlier.
+        # Ended ones stay until they reach the top or are swept out.
+        self._deadlines: list[tuple[float, int, Use]] = []
+        self._silent: list[tuple[float, int, Use]] = []
         self._sequence = 0
         self._live = 0
         self._held_octets = 0
         self._ignored: Counter[IgnoreReason] = Counter()
+        self._skipped_records = 0
 
     @property
     def limits(self) -> Limits:
@@ -137,17 +114,28 @@ class Reassembler:
         return dict(self._ignored)
 
     @property
+    def skipped_records(self) -> int:
+        """How many control records were of a kind that is not known here."""
+        return self._skipped_records
+
+    @property
     def partial_messages(self) -> int:
         """How many messages are incomplete now, of all peers."""
         return self._live
 
     @property
     def held_octets(self) -> int:
-        """What their fragments need, in octets, as limited by Limits.total_octets."""
+        """What they hold, in octets, as limited by Limits.total_octets."""
         return self._held_octets
 
     def receive_fragment(
-        self, peer: bytes, payload: Payload, *, originator_counter: int, now: float
+        self,
+        peer: bytes,
+        payload: Payload,
+        *,
+        originator_counter: int,
+        now: float,
+        busy: bool = False,
     ) -> list[Event]:
         """Take one payload of an authenticated peer.
 
@@ -156,6 +144,7 @@ class Reassembler:
             payload: what the carrier held.
             originator_counter: the counter of the message that carried it, as signed, 64 bits.
             now: the time, in seconds on any clock that does not matter, but always the same.
+            busy: True to take nothing new of data messages at the moment.
 
         Returns:
             What happened, in order. Exactly one event tells the fragment's own outcome:
@@ -171,175 +160,221 @@ class Reassembler:
         try:
             fragment = parse_untrusted_fragment(payload, self._carrier)
             bits = fragment.header_bits
-            first_counter = originator_counter - (bits >> 8 & MAX_INDEX)
-            if first_counter < 0:
+            key = originator_counter - (bits >> 8 & MAX_INDEX)
+            if key < 0:
                 raise NotAFragment(
                     f"index {bits >> 8 & MAX_INDEX} is above the originator counter "
                     f"{originator_counter}"
                 )
         except NotAFragment as error:
-            reason = IgnoreReason.NOT_A_FRAGMENT
-            events.append(self._ignore(peer, originator_counter, reason, str(error)))
+            self._ignore(events, peer, originator_counter, IgnoreReason.NOT_A_FRAGMENT, str(error))
             return events
         if bits >> 23 != self._originator:
             detail = f"the header says it comes from the {fragment.header.originator.name}"
-            events.append(self._ignore(peer, originator_counter, IgnoreReason.NOT_MINE, detail))
+            self._ignore(events, peer, originator_counter, IgnoreReason.NOT_MINE, detail)
             return events
-        state = self._peers.get(peer)
-        partial = None if state is None else state.partials.get(bits & MAX_MESSAGE_ID)
-        if state is None or partial is None or partial.first_counter != first_counter:
-            begun = self._begin(events, peer, fragment, originator_counter, now)
-            if begun is None:
-                return events
-            state, partial = begun
-        # A live message knows itself what it has: its late fragments may be below the floor.
-        state.window.accept(originator_counter, zlib.crc32(fragment.body, bits))
-        self._add(events, state, partial, fragment, originator_counter)
-        return events
-
-    def _begin(
-        self, events: list[Event], peer: bytes, fragment: Fragment, counter: int, now: float
-    ) -> tuple[_Peer, _Partial] | None:
-        """Begin a message with a fragment that belongs to no live one, or tell why not."""
         state = self._peers.get(peer)
         if state is None:
             if len(self._peers) >= self._limits.peers:
                 detail = f"{self._limits.peers} peers are known already, the most allowed"
-                events.append(self._ignore(peer, counter, IgnoreReason.TOO_MANY_PEERS, detail))
-                return None
+                self._ignore(events, peer, originator_counter, IgnoreReason.TOO_MANY_PEERS, detail)
+                return events
             state = self._peers[peer] = _Peer(self._limits.replay_window)
-        refusal = self._refusal(state, fragment, counter)
-        if refusal is not None:
-            events.append(self._ignore(peer, counter, *refusal))
-            return None
-        message_id = fragment.header_bits & MAX_MESSAGE_ID
-        older = state.partials.get(message_id)
-        if older is not None:
-            self._abort(events, older, AbortReason.SUPERSEDED)
-        first_counter = counter - (fragment.header_bits >> 8 & MAX_INDEX)
-        state.newest[message_id] = first_counter
-        state.reassembled.discard(message_id)
-        return state, _Partial(peer, message_id, first_counter, now, self._limits)
-
-    def _refusal(
-        self, state: _Peer, fragment: Fragment, counter: int
-    ) -> tuple[IgnoreReason, str] | None:
-        """Say why a fragment that belongs to no live message cannot begin one."""
-        bits = fragment.header_bits
-        message_id = bits & MAX_MESSAGE_ID
-        newest = state.newest.get(message_id)
-        first_counter = counter - (bits >> 8 & MAX_INDEX)
-        if newest == first_counter and message_id not in state.reassembled:
-            return IgnoreReason.ENDED, f"message {message_id} has ended already"
+        slot = bits & MAX_MESSAGE_ID
+        if bits >> 21 & 3 == _CONTROL:
+            slot |= CONTROL_SLOT
         check = zlib.crc32(fragment.body, bits)
-        verdict = state.window.judge(counter, check)
-        if verdict is not Verdict.NEW:
-            return _IGNORED[verdict]
-        if bits >> 21 & 3 == Compression.CONTROL:
-            # Remembered, so that it is a replay when it comes again.
-            state.window.accept(counter, check)
-            return IgnoreReason.CONTROL, "control records are not acted on in this version"
-        if newest is not None and first_counter <= newest:
-            return (
-                IgnoreReason.OLDER_MESSAGE,
-                f"message id {message_id} now stands for the message from counter {newest}, "
-                f"this one began at {first_counter}",
-            )
-        return None
+        verdict = state.window.judge(originator_counter, check)
+        use = state.uses.get(slot)
+        if use is None or use.assembly is None or verdict is not _NEW or not use.has(key):
+            reason = refusal(use, key, verdict)
+            if reason is not None:
+                of = use if reason in _OF_ENDED else None
+                fresh = verdict is _NEW
+                if fresh and of is not None:
+                    # So that whoever repeats it is not taken for the sender.
+                    state.window.accept(originator_counter, check)
+                detail = _DETAILS[reason]
+                self._ignore(events, peer, originator_counter, reason, detail, of, fresh)
+                return events
+            begins = use is None or not use.has(key)
+        else:
+            begins = False
+        if busy and slot < CONTROL_SLOT and (begins or not _holds(use, bits)):
+            reason = IgnoreReason.BUSY
+            self._ignore(events, peer, originator_counter, reason, _DETAILS[reason])
+            return events
+        if use is None or begins:
+            use = self._begin(events, state, Use(peer, slot, key, now), use)
+        state.window.accept(originator_counter, check)
+        use.heard_at = now
+        self._add(events, state, use, fragment, verdict is _NEW, originator_counter)
+        return events
+
+    def _begin(self, events: list[Event], state: _Peer, use: Use, older: Use | None) -> Use:
+        """Begin a message under an id that perhaps was used before."""
+        if older is not None:
+            use.lowest = older.key + 1
+            if older.assembly is not None:
+                self._abort(events, older, AbortReason.SUPERSEDED)
+        use.assembly = self._new_assembly(use.control)
+        state.uses[use.slot] = use
+        return use
+
+    def _new_assembly(self, control: bool) -> MessageAssembly:
+        limits = self._limits
+        return MessageAssembly(
+            max_message_octets=MAX_CONTROL_OCTETS if control else limits.message_octets,
+            window_bits=limits.window_bits,
+            stream_from_chars=limits.stream_from_chars,
+            control=control,
+        )
 
     def _add(
         self,
         events: list[Event],
         state: _Peer,
-        partial: _Partial,
+        use: Use,
         fragment: Fragment,
+        fresh: bool,
         counter: int,
     ) -> None:
-        assembly = partial.assembly
-        peer, message_id, first_counter = partial.peer, partial.message_id, partial.first_counter
-        index = counter - first_counter
-        message = None
+        assembly = use.assembly
+        if assembly is None:
+            return
+        bits = fragment.header_bits
+        index = bits >> 8 & MAX_INDEX
+        held = assembly.held_octets
+        whole: Event | None = None
         try:
             if not assembly.add(fragment):
+                reason = IgnoreReason.DUPLICATE if fresh else IgnoreReason.REPLAY
                 detail = f"fragment {index} is here already"
-                events.append(self._ignore(peer, counter, IgnoreReason.REPLAY, detail))
+                self._ignore(events, use.peer, counter, reason, detail, use, fresh)
                 return
-            if partial.registered:
-                self._held_octets += len(fragment.body) + FRAGMENT_OVERHEAD_OCTETS
             if assembly.complete:
-                message = assembly.decode()
+                whole = self._decode(use, assembly)
         except RemoteError as error:
-            self._end(partial)
-            events.append(MessageRejected(peer, message_id, first_counter, error))
+            # What it held before it failed is what was counted.
+            self._end(use, held, *abort_of_error(error, self._limits))
+            events.append(MessageRejected(use.peer, use.message_id, use.key, error, use.control))
             return
-        last = fragment.header_bits & LAST_FLAG != 0
-        events.append(FragmentAccepted(peer, message_id, first_counter, index, last))
-        if message is not None:
-            self._end(partial)
-            state.reassembled.add(message_id)
-            last_counter = first_counter + assembly.highest_index
-            events.append(
-                MessageReassembled(peer, message_id, first_counter, last_counter, message)
-            )
+        last = bits & LAST_FLAG != 0
+        events.append(FragmentAccepted(use.peer, use.message_id, use.key, index, last, use.control))
+        if whole is not None:
+            self._end(use, held)
+            events.append(whole)
             return
-        if not partial.registered:
-            self._register(events, state, partial)
+        if use.registered:
+            self._held_octets += assembly.held_octets - held
+        else:
+            self._register(events, state, use, assembly)
         if self._held_octets > self._limits.total_octets:
             self._make_room(events)
 
-    def _register(self, events: list[Event], state: _Peer, partial: _Partial) -> None:
-        if len(state.partials) >= self._limits.partial_messages_per_peer:
-            oldest = min(state.partials.values(), key=lambda held: held.started_at)
-            self._abort(events, oldest, AbortReason.TOO_MANY_PARTIAL)
-        partial.registered = True
-        state.partials[partial.message_id] = partial
+    def _decode(self, use: Use, assembly: MessageAssembly) -> Event:
+        octets = assembly.decode()
+        if not use.control:
+            last_counter = use.key + assembly.highest_index
+            return MessageReassembled(use.peer, use.message_id, use.key, last_counter, octets)
+        control = parse_untrusted_control(octets)
+        self._skipped_records += control.skipped
+        return ControlReceived(use.peer, use.message_id, use.key, control)
+
+    def _register(
+        self, events: list[Event], state: _Peer, use: Use, assembly: MessageAssembly
+    ) -> None:
+        if state.partials >= self._limits.partial_messages_per_peer:
+            others = [held for held in state.uses.values() if held.registered]
+            silent = min(others, key=lambda held: held.heard_at)
+            self._abort(events, silent, AbortReason.TOO_MANY_PARTIAL)
+        use.registered = True
+        state.partials += 1
         self._live += 1
-        self._held_octets += partial.held_octets
+        self._held_octets += assembly.held_octets
         self._sequence += 1
-        heapq.heappush(self._deadlines, (partial.deadline, self._sequence, partial))
+        deadline = use.started_at + self._limits.message_lifetime_s
+        heapq.heappush(self._deadlines, (deadline, self._sequence, use))
+        heapq.heappush(self._silent, (use.heard_at, self._sequence, use))
 
     def _make_room(self, events: list[Event]) -> None:
-        while self._held_octets > self._limits.total_octets:
-            oldest = self._next_partial()
-            if oldest is None:
-                return
-            self._abort(events, oldest, AbortReason.MEMORY)
+        while self._silent and self._held_octets > self._limits.total_octets:
+            heard_at, sequence, use = heapq.heappop(self._silent)
+            if not use.registered:
+                continue
+            if use.heard_at > heard_at:
+                heapq.heappush(self._silent, (use.heard_at, sequence, use))
+            else:
+                self._abort(events, use, AbortReason.MEMORY)
 
-    def _abort(self, events: list[Event], partial: _Partial, reason: AbortReason) -> None:
-        self._end(partial)
+    def _abort(self, events: list[Event], use: Use, reason: AbortReason) -> None:
+        held = 0 if use.assembly is None else use.assembly.held_octets
+        self._end(use, held, abort_of_reason(reason))
+        events.append(MessageAborted(use.peer, use.message_id, use.key, reason, use.control))
+
+    def _end(
+        self, use: Use, held_octets: int, code: AbortCode | None = None, detail: int = 0
+    ) -> None:
+        """Forget what a message holds; how it ended stays known until its id is used again."""
+        use.standing = Standing.DELIVERED if code is None else Standing.ENDED
+        use.code = AbortCode.OTHER if code is None else code
+        use.detail = detail
+        use.assembly = None
+        if not use.registered:
+            return
+        use.registered = False
+        self._peers[use.peer].partials -= 1
+        self._live -= 1
+        self._held_octets -= held_octets
+        # Ended messages must not fill the memory until their deadlines.
+        for heap in (self._deadlines, self._silent):
+            if len(heap) > 2 * self._live + 64:
+                heap[:] = [entry for entry in heap if entry[2].registered]
+                heapq.heapify(heap)
+
+    def _ignore(
+        self,
+        events: list[Event],
+        peer: bytes,
+        counter: int,
+        reason: IgnoreReason,
+        detail: str,
+        use: Use | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self._ignored[reason] += 1
+        if use is None:
+            events.append(FragmentIgnored(peer, counter, reason, detail))
+            return
         events.append(
-            MessageAborted(partial.peer, partial.message_id, partial.first_counter, reason)
+            FragmentIgnored(
+                peer,
+                counter,
+                reason,
+                detail,
+                use.message_id,
+                use.key,
+                use.control,
+                fresh,
+                use.code,
+                use.detail,
+            )
         )
 
-    def _end(self, partial: _Partial) -> None:
-        """Forget what a message holds; that it ended stays known by its id and first counter."""
-        if not partial.registered:
-            return
-        partial.registered = False
-        del self._peers[partial.peer].partials[partial.message_id]
-        self._live -= 1
-        self._held_octets -= partial.held_octets
-        # Ended messages must not fill the memory until their deadlines.
-        if len(self._deadlines) > 2 * self._live + 64:
-            self._deadlines = [entry for entry in self._deadlines if entry[2].registered]
-            heapq.heapify(self._deadlines)
+    # Time
 
-    def _ignore(self, peer: bytes, counter: int, reason: IgnoreReason, detail: str) -> Event:
-        self._ignored[reason] += 1
-        return FragmentIgnored(peer, counter, reason, detail)
-
-    def _next_partial(self) -> _Partial | None:
+    def _next_deadline(self) -> tuple[float, Use] | None:
         while self._deadlines:
-            partial = self._deadlines[0][2]
-            if partial.registered:
-                return partial
+            deadline, _, use = self._deadlines[0]
+            if use.registered:
+                return deadline, use
             heapq.heappop(self._deadlines)
         return None
 
     def get_timer(self) -> float | None:
         """Return the time at which handle_timer should be called, in seconds, or None."""
-        partial = self._next_partial()
-        return None if partial is None else partial.deadline
+        due = self._next_deadline()
+        return None if due is None else due[0]
 
     def handle_timer(self, now: float) -> list[Event]:
         """End the messages whose time is over.
@@ -348,42 +383,71 @@ class Reassembler:
             now: the time, in seconds, on the clock of receive_fragment.
         """
         events: list[Event] = []
-        while (partial := self._next_partial()) is not None and partial.deadline <= now:
-            self._end(partial)
-            assembly = partial.assembly
-            events.append(
-                MessageExpired(
-                    partial.peer,
-                    partial.message_id,
-                    partial.first_counter,
-                    assembly.missing(),
-                    assembly.fragments_total is not None,
-                )
+        while (due := self._next_deadline()) is not None and due[0] <= now:
+            use = due[1]
+            assembly = use.assembly
+            if assembly is None:
+                continue
+            event = MessageExpired(
+                use.peer,
+                use.message_id,
+                use.key,
+                assembly.missing(),
+                assembly.fragments_total is not None,
+                use.control,
             )
+            self._end(use, assembly.held_octets, AbortCode.EXPIRED)
+            events.append(event)
         return events
 
-    def missing(self, peer: bytes, tunnel_message_id: int) -> tuple[int, ...] | None:
-        """List the missing indices of a live message up to the highest that came, or None."""
+    # Questions and orders
+
+    def _live_use(self, peer: bytes, tunnel_message_id: int) -> Use | None:
         state = self._peers.get(peer)
-        partial = None if state is None else state.partials.get(tunnel_message_id)
-        return None if partial is None else partial.assembly.missing()
+        use = None if state is None else state.uses.get(tunnel_message_id)
+        return None if use is None or use.assembly is None else use
+
+    def missing(self, peer: bytes, tunnel_message_id: int) -> tuple[int, ...] | None:
+        """List the missing indices of a live data message up to the highest that came, or None."""
+        use = self._live_use(peer, tunnel_message_id)
+        return None if use is None or use.assembly is None else use.assembly.missing()
+
+    def fragments_total(self, peer: bytes, tunnel_message_id: int) -> int | None:
+        """Return how many fragments a live data message has, or None while that is not known."""
+        use = self._live_use(peer, tunnel_message_id)
+        return None if use is None or use.assembly is None else use.assembly.fragments_total
+
+    def highest_index(self, peer: bytes, tunnel_message_id: int) -> int:
+        """Return the highest index of a live data message that has come; -1 where none is live."""
+        use = self._live_use(peer, tunnel_message_id)
+        return -1 if use is None or use.assembly is None else use.assembly.highest_index
 
     def abort_message(self, peer: bytes, tunnel_message_id: int) -> list[Event]:
-        """End a live message of this id, if there is one; its further fragments are ignored."""
-        state = self._peers.get(peer)
-        partial = None if state is None else state.partials.get(tunnel_message_id)
+        """End a live data message of this id, if there is one; what comes of it is ignored."""
         events: list[Event] = []
-        if partial is not None:
-            self._abort(events, partial, AbortReason.BY_CALLER)
+        use = self._live_use(peer, tunnel_message_id)
+        if use is not None:
+            self._abort(events, use, AbortReason.BY_CALLER)
+        return events
+
+    def cancelled(self, peer: bytes, name: MessageName) -> list[Event]:
+        """End a live data message that its sender has given up, if this is it."""
+        events: list[Event] = []
+        use = self._live_use(peer, name.tunnel_message_id)
+        if use is not None and (use.key - name.key32) % (1 << 32) % (1 << 16) == 0:
+            self._abort(events, use, AbortReason.BY_SENDER)
         return events
 
     def forget_peer(self, peer: bytes) -> None:
         """Forget all of a peer, its replay window too: only for one that is gone for good."""
         state = self._peers.get(peer)
         if state is not None:
-            for partial in list(state.partials.values()):
-                self._end(partial)
+            for use in state.uses.values():
+                if use.assembly is not None:
+                    self._end(use, use.assembly.held_octets, AbortCode.OTHER)
             del self._peers[peer]
+
+    # What must survive a restart
 
     def export_window(self, peer: bytes) -> bytes:
         """Build what must survive a restart to keep a peer's replays out.
@@ -392,23 +456,18 @@ class Reassembler:
         transaction. It has no bodies: those of unfinished messages are stored by the caller.
 
         Returns:
-            version(1), the window (see ReplayWindow.to_bytes), then count(2) and for each message
-            id in use: id(1), flags(1: 1 reassembled, 2 alive), first counter(8), start time(8).
+            version(1), the window (see ReplayWindow.to_bytes), the uses (see Use.to_bytes).
         """
         state = self._peers.get(peer) or _Peer(self._limits.replay_window)
         parts = [bytes([_STATE_VERSION]), state.window.to_bytes()]
-        parts.append(len(state.newest).to_bytes(2, "big"))
-        for message_id, first_counter in state.newest.items():
-            partial = state.partials.get(message_id)
-            flags = _USE_REASSEMBLED if message_id in state.reassembled else 0
-            if partial is not None:
-                flags |= _USE_LIVE
-            started_at = 0.0 if partial is None else partial.started_at
-            parts.append(_USE.pack(message_id, flags, first_counter, started_at))
+        parts += [use.to_bytes() for use in state.uses.values()]
         return b"".join(parts)
 
-    def restore_window(self, peer: bytes, saved: bytes) -> None:
+    def restore_window(self, peer: bytes, saved: bytes) -> list[Event]:
         """Take over what export_window built, before the peer's stored fragments are given again.
+
+        Returns:
+            The ends of messages for which there is no room any more: none while the limits stay.
 
         Raises:
             StateError: not what export_window builds.
@@ -419,16 +478,19 @@ class Reassembler:
             )
         state = _Peer(self._limits.replay_window)
         start = 1 + state.window.merge(saved[1:])
-        uses = saved[start + 2 :]
-        if len(uses) != int.from_bytes(saved[start : start + 2], "big") * _USE.size:
-            raise StateError(f"the saved window of peer {peer.hex()} is cut short or too long")
+        uses = restore_uses(peer, saved[start:])
         self.forget_peer(peer)
         self._peers[peer] = state
-        for message_id, flags, first_counter, started_at in _USE.iter_unpack(uses):
-            state.newest[message_id] = first_counter
-            if flags & _USE_REASSEMBLED:
-                state.reassembled.add(message_id)
-            if flags & _USE_LIVE:
+        events: list[Event] = []
+        for use in uses:
+            state.uses[use.slot] = use
+            if use.standing is Standing.PARTIAL:
                 # Empty until its stored fragments are given again; if none is, it expires.
-                partial = _Partial(peer, message_id, first_counter, started_at, self._limits)
-                self._register([], state, partial)
+                use.assembly = self._new_assembly(use.control)
+                self._register(events, state, use, use.assembly)
+        return events
+
+
+def _holds(use: Use | None, bits: int) -> bool:
+    assembly = None if use is None else use.assembly
+    return assembly is not None and assembly.holds(bits >> 8 & MAX_INDEX)

@@ -7,6 +7,7 @@ the window is a set of the last accepted counters and a floor, not a bitmap over
 from __future__ import annotations
 
 import enum
+import sys
 from array import array
 from bisect import bisect_left
 from typing import Final
@@ -27,6 +28,10 @@ class Verdict(enum.Enum):
     """Accepted before, with other content: the originator broke its promise."""
     STALE = "stale"
     """Below the floor: too old to tell."""
+
+
+# Looked up once: reading an enum's member costs more than the comparisons.
+_NEW: Final = Verdict.NEW
 
 
 class ReplayWindow:
@@ -75,7 +80,7 @@ class ReplayWindow:
             if counters[place] == counter:
                 same = self._checks[place] == check
                 return Verdict.REPLAY if same else Verdict.REUSED
-        return Verdict.STALE if counter < self._floor else Verdict.NEW
+        return Verdict.STALE if counter < self._floor else _NEW
 
     def accept(self, counter: int, check: int) -> None:
         """Remember a counter and the check value; one known already stays as it is.
@@ -83,30 +88,31 @@ class ReplayWindow:
         Raises:
             LocalError: the counter is not of 64 bits.
         """
+        counters = self._counters
+        if counters and MAX_COUNTER >= counter > counters[-1]:
+            counters.append(counter)
+            self._checks.append(check)
+        else:
+            self._insert(counter, check)
+        if len(counters) > self._size:
+            self._floor = counters.pop(0) + 1
+            self._checks.pop(0)
+
+    def _insert(self, counter: int, check: int) -> None:
         if not 0 <= counter <= MAX_COUNTER:
             raise LocalError(f"originator counter {counter} is not of 64 bits")
         if counter < self._floor:
             return
         counters = self._counters
-        if not counters or counter > counters[-1]:
-            counters.append(counter)
-            self._checks.append(check)
-        else:
-            place = bisect_left(counters, counter)
-            if counters[place] == counter:
-                return
+        place = bisect_left(counters, counter)
+        if place == len(counters) or counters[place] != counter:
             counters.insert(place, counter)
             self._checks.insert(place, check)
-        if len(counters) > self._size:
-            self._floor = counters.pop(0) + 1
-            self._checks.pop(0)
 
     def to_bytes(self) -> bytes:
-        """Build the saved form: floor(8), count(2), then counter(8) and check(4) each."""
-        parts = [self._floor.to_bytes(8, "big"), len(self._counters).to_bytes(2, "big")]
-        for counter, check in zip(self._counters, self._checks, strict=True):
-            parts.append(counter.to_bytes(8, "big") + check.to_bytes(4, "big"))
-        return b"".join(parts)
+        """Build the saved form: floor(8), count(2), all counters(8 each), all checks(4 each)."""
+        head = self._floor.to_bytes(8, "big") + len(self._counters).to_bytes(2, "big")
+        return head + _big_endian(self._counters) + _big_endian(self._checks)
 
     def merge(self, saved: bytes) -> int:
         """Take over what a saved form remembers, and the higher floor.
@@ -121,14 +127,24 @@ class ReplayWindow:
         end = 10 + 12 * count
         if len(saved) < max(10, end):
             raise StateError(f"the saved window of {len(saved)} octets is cut short")
+        counters = array("Q", saved[10 : 10 + 8 * count])
+        checks = array("I", saved[10 + 8 * count : end])
+        if sys.byteorder == "little":
+            counters.byteswap()
+            checks.byteswap()
+        for counter, check in zip(counters, checks, strict=True):
+            self.accept(counter, check)
         floor = int.from_bytes(saved[:8], "big")
-        for start in range(10, end, 12):
-            self.accept(
-                int.from_bytes(saved[start : start + 8], "big"),
-                int.from_bytes(saved[start + 8 : start + 12], "big"),
-            )
         if floor > self._floor:
             keep = bisect_left(self._counters, floor)
             self._counters, self._checks = self._counters[keep:], self._checks[keep:]
             self._floor = floor
         return end
+
+
+def _big_endian(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        return numbers.tobytes()
+    swapped = numbers[:]
+    swapped.byteswap()
+    return swapped.tobytes()

@@ -22,6 +22,7 @@ from gbcs.messages import Command, DataAccessResult, Response
 from gbcs.ports import Signer
 from smtunnel import (
     ECS46A,
+    ControlReceived,
     Event,
     FragmentAccepted,
     FragmentIgnored,
@@ -70,13 +71,15 @@ _IGNORED: Final = {
     # A well-formed fragment of our own side is as little for us as any other text.
     IgnoreReason.NOT_A_FRAGMENT: Outcome.LABELS,
     IgnoreReason.NOT_MINE: Outcome.LABELS,
-    IgnoreReason.CONTROL: Outcome.CONTROL,
     IgnoreReason.REPLAY: Outcome.REPLAY,
+    IgnoreReason.DUPLICATE: Outcome.REPLAY,
+    IgnoreReason.DELIVERED: Outcome.REPLAY,
     IgnoreReason.COUNTER_REUSED: Outcome.COUNTER_REUSED,
     IgnoreReason.ENDED: Outcome.REFUSED,
     IgnoreReason.OLDER_MESSAGE: Outcome.REFUSED,
-    IgnoreReason.STALE: Outcome.REFUSED,
-    IgnoreReason.TOO_MANY_PEERS: Outcome.REFUSED,
+    IgnoreReason.STALE: Outcome.BUSY,
+    IgnoreReason.TOO_MANY_PEERS: Outcome.BUSY,
+    IgnoreReason.BUSY: Outcome.BUSY,
 }
 
 _REMEMBERED: Final = {Outcome.FRAGMENT, Outcome.MESSAGE, Outcome.LABELS, Outcome.CONTROL} | {
@@ -242,6 +245,8 @@ class Downlink:
             ended=tuple(describe_end(event) for event in ends),
         )
         ended = tuple(_key(event) for event in ends)
+        if verdict.outcome is Outcome.CONTROL and verdict.accepted is not None:
+            ended += (verdict.accepted,)
         if verdict.reassembled is not None:
             ended += (_key(verdict.reassembled),)
         if verdict.outcome not in _REMEMBERED:
@@ -305,6 +310,8 @@ def _verdict(events: Sequence[Event]) -> _Verdict:
                 verdict.outcome, verdict.accepted = Outcome.FRAGMENT, _key(event)
             case MessageReassembled():
                 verdict.outcome, verdict.reassembled = Outcome.MESSAGE, event
+            case ControlReceived():
+                verdict.outcome = Outcome.CONTROL
             case MessageRejected():
                 verdict.outcome, verdict.detail = Outcome.REJECTED, str(event.error)
             case FragmentIgnored():

@@ -15,10 +15,10 @@ from dsrsp.ports import IncomingMessage, MessageKey, Storage, UplinkFragment, Up
 from gbcs.entity_id import EntityId
 from smtunnel import (
     ECS200,
+    ControlReceived,
     Event,
     FragmentAccepted,
     FragmentIgnored,
-    IgnoreReason,
     Limits,
     MessageAborted,
     MessageExpired,
@@ -28,7 +28,7 @@ from smtunnel import (
     Reassembler,
 )
 
-_ENDS = MessageReassembled | MessageRejected | MessageExpired | MessageAborted
+_ENDS = MessageReassembled | ControlReceived | MessageRejected | MessageExpired | MessageAborted
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _completes(event: Event) -> bool:
 
 
 def _changes_nothing(event: Event) -> bool:
-    return isinstance(event, FragmentIgnored) and event.reason is not IgnoreReason.CONTROL
+    return isinstance(event, FragmentIgnored)
 
 
 def _key(event: FragmentAccepted | _ENDS) -> MessageKey:

@@ -35,7 +35,12 @@ from smtunnel import (
     parse_untrusted_header,
 )
 from smtunnel.codec import encode_base64
+from smtunnel.control import ControlMessage, Record, build_control
+from smtunnel.errors import ControlInvalid, WindowTooLarge
+from smtunnel.events import ControlReceived
+from smtunnel.records import AbortCode, Cancelled, CapabilitiesWanted, MessageName, Receipt
 
+TAGS = 65_536
 PEER = b"\x00\xdb\x124Vx\x90\xa0"
 OTHER = b"\x00\xdb\x124Vx\x90\xa1"
 NOISE = random.Random(2).randbytes(70_000)
@@ -149,7 +154,7 @@ def test_the_same_index_with_other_content_ends_a_live_message() -> None:
     target = reassembler()
     one, two = fragments(NOISE[:200]), fragments(NOISE[200:400])
     give(target, [(0, one[0])])
-    event = only(give(target, [(0, two[0])]))
+    event = only(give(target, [(0, two[0])], first=100 + TAGS))
     assert isinstance(event, MessageRejected)
     assert isinstance(event.error, FragmentConflict)
     # What comes later of either cannot join or begin anything.
@@ -170,7 +175,8 @@ def test_the_same_index_with_other_content_ends_a_live_message() -> None:
 def test_fragments_that_contradict_each_other_end_the_message(first: str, second: str) -> None:
     target = reassembler()
     give(target, [(parse_untrusted_header(first[:4]).index, first)])
-    event = only(give(target, [(parse_untrusted_header(second[:4]).index, second)]))
+    index = parse_untrusted_header(second[:4]).index
+    event = only(give(target, [(index, second)], first=100 + TAGS))
     assert isinstance(event, MessageRejected)
     assert isinstance(event.error, FragmentConflict)
     assert (target.partial_messages, target.held_octets) == (0, 0)
@@ -215,21 +221,69 @@ def test_a_message_of_many_fragments_that_does_not_decode() -> None:
     assert target.held_octets == 0
 
 
-def test_control_records_are_ignored_and_counted() -> None:
-    target = reassembler()
-    record = craft("AAAA", compression=Compression.CONTROL)
-    assert ignored(give(target, [(0, record)])) is IgnoreReason.CONTROL
-    assert ignored(give(target, [(0, record)])) is IgnoreReason.REPLAY
-    assert target.ignored[IgnoreReason.CONTROL] == 1
+def control_fragments(*records: Record, message_id: int = 5) -> list[tuple[int, str]]:
+    text = encode_base64(build_control(records)).decode()
+    pieces = [text[start : start + 106] for start in range(0, len(text), 106)]
+    return [
+        (
+            index,
+            craft(
+                piece,
+                compression=Compression.CONTROL,
+                last=index == len(pieces) - 1,
+                index=index,
+                message_id=message_id,
+            ),
+        )
+        for index, piece in enumerate(pieces)
+    ]
 
 
-def test_a_control_record_under_the_id_of_a_live_message_does_it_no_harm() -> None:
+def test_a_control_message_is_delivered_as_records_once() -> None:
     target = reassembler()
-    payloads = list(enumerate(fragments(NOISE[:200])))
-    give(target, payloads[:1])
-    record = craft("AAAA", compression=Compression.CONTROL)
-    assert ignored(give(target, [(0, record)], first=500)) is IgnoreReason.CONTROL
-    assert isinstance(give(target, payloads[1:])[-1], MessageReassembled)
+    name = MessageName(1, 2)
+    [(_, payload)] = control_fragments(Cancelled(name), CapabilitiesWanted())
+    assert give(target, [(0, payload)], first=7) == [
+        FragmentAccepted(PEER, 5, 7, 0, True, control=True),
+        ControlReceived(PEER, 5, 7, ControlMessage((Cancelled(name), CapabilitiesWanted()))),
+    ]
+    assert ignored(give(target, [(0, payload)], first=7)) is IgnoreReason.REPLAY
+    assert ignored(give(target, [(0, payload)], first=7 + TAGS)) is IgnoreReason.DELIVERED
+
+
+def test_a_control_message_may_span_fragments_and_has_an_id_space_of_its_own() -> None:
+    target = reassembler()
+    names = tuple(MessageName(number, number) for number in range(40))
+    control, data = control_fragments(Receipt(names)), list(enumerate(fragments(NOISE[:200])))
+    assert len(control) > 2
+    give(target, control[1:], first=500)
+    give(target, data[:1], first=100)
+    assert isinstance(give(target, control[:1], first=500)[-1], ControlReceived)
+    assert isinstance(give(target, data[1:], first=100)[-1], MessageReassembled)
+    assert target.held_octets == 0
+
+
+def test_a_control_message_that_is_malformed_is_rejected() -> None:
+    target = reassembler()
+    payload = craft(bytes(8), compression=Compression.CONTROL)
+    event = only(give(target, [(0, payload)]))
+    assert isinstance(event, MessageRejected)
+    assert isinstance(event.error, ControlInvalid)
+    assert event.control
+    again = only(give(target, [(0, payload)], first=100 + TAGS))
+    assert isinstance(again, FragmentIgnored)
+    assert (again.reason, again.control, again.fresh) == (IgnoreReason.ENDED, True, True)
+
+
+def test_a_control_message_is_bounded() -> None:
+    target = reassembler(message_octets=10**6)
+    for index in range(60):
+        payload = craft("A" * 106, compression=Compression.CONTROL, last=False, index=index)
+        events = give(target, [(index, payload)])
+        if isinstance(events[-1], MessageRejected):
+            break
+    assert index * 106 < 7000
+    assert target.held_octets == 0
 
 
 def test_somebodys_label_and_our_own_fragments_are_ignored() -> None:
@@ -267,7 +321,7 @@ def test_below_the_floor_only_a_live_message_may_go_on() -> None:
     assert ignored(give(target, enumerate(fragments(b"late", 77)), first=150)) is IgnoreReason.STALE
     # Its own missing fragments are known to be missing: no replay can hide there.
     assert isinstance(give(target, list(enumerate(payloads))[1:])[-1], MessageReassembled)
-    assert ignored(give(target, [(0, payloads[0])])) is IgnoreReason.STALE
+    assert ignored(give(target, [(0, payloads[0])])) is IgnoreReason.REPLAY
 
 
 def test_a_message_expires_with_what_is_missing() -> None:
@@ -334,6 +388,120 @@ def test_no_more_peers_than_allowed() -> None:
     assert len(give(target, enumerate(fragments(b"hello")), peer=OTHER)) == 2
 
 
+def test_the_message_that_has_been_silent_for_longest_makes_room() -> None:
+    target = reassembler(partial_messages_per_peer=2)
+    one, two = (list(enumerate(fragments(NOISE[:300], number))) for number in (1, 2))
+    give(target, one[:1], first=10, now=1.0)
+    give(target, two[:1], first=20, now=2.0)
+    give(target, one[1:2], first=10, now=3.0)
+    events = give(target, [(0, fragments(NOISE[:200], 3)[0])], first=30, now=4.0)
+    assert events[-1] == MessageAborted(PEER, 2, 20, AbortReason.TOO_MANY_PARTIAL)
+    again = only(give(target, two[1:2], first=20, now=5.0))
+    assert isinstance(again, FragmentIgnored)
+    assert (again.reason, again.code) == (IgnoreReason.ENDED, AbortCode.TOO_MANY_PARTIAL)
+
+
+def test_a_busy_end_takes_nothing_new_and_changes_nothing() -> None:
+    target = reassembler()
+    payloads = list(enumerate(fragments(NOISE[:200])))
+    give(target, payloads[:1])
+    before = target.export_window(PEER)
+    for index, payload in payloads[1:]:
+        events = target.receive_fragment(
+            PEER, payload, originator_counter=100 + index, now=0.0, busy=True
+        )
+        assert ignored(events) is IgnoreReason.BUSY
+    other = fragments(b"x", 9)[0]
+    events = target.receive_fragment(PEER, other, originator_counter=900, now=0.0, busy=True)
+    assert ignored(events) is IgnoreReason.BUSY
+    assert target.export_window(PEER) == before
+    # What is here already may come again, and control messages are always welcome.
+    events = target.receive_fragment(
+        PEER, payloads[0][1], originator_counter=100 + TAGS, now=0.0, busy=True
+    )
+    assert ignored(events) is IgnoreReason.DUPLICATE
+    [(_, control)] = control_fragments(CapabilitiesWanted())
+    events = target.receive_fragment(PEER, control, originator_counter=901, now=0.0, busy=True)
+    assert isinstance(events[-1], ControlReceived)
+    assert isinstance(give(target, payloads[1:])[-1], MessageReassembled)
+
+
+def test_a_message_sent_again_under_new_counters_is_the_same_message() -> None:
+    target = reassembler()
+    payloads = list(enumerate(fragments(NOISE[:300])))
+    give(target, payloads[:2], first=100)
+    give(target, payloads[1:3], first=100 + TAGS)
+    assert target.ignored == {IgnoreReason.DUPLICATE: 1}
+    end = give(target, payloads[3:], first=100 + 7 * TAGS)[-1]
+    assert end == MessageReassembled(PEER, 5, 100, 99 + len(payloads), NOISE[:300])
+    # Late ones find the message delivered, and say so.
+    late = only(give(target, payloads[:1], first=100 + 8 * TAGS))
+    assert isinstance(late, FragmentIgnored)
+    assert late.reason is IgnoreReason.DELIVERED
+    assert (late.tunnel_message_id, late.first_counter, late.fresh) == (5, 100, True)
+    assert ignored(give(target, payloads[:1], first=100 + 8 * TAGS)) is IgnoreReason.REPLAY
+
+
+def test_a_late_fragment_cannot_fill_the_hole_of_a_newer_message_with_the_same_tag() -> None:
+    target = reassembler()
+    one, two, three = (fragments(NOISE[start : start + 300]) for start in (0, 300, 600))
+    # The first attempt of a fragment of message one is withheld; it is sent again.
+    give(target, [(i, p) for i, p in enumerate(one) if i != 1], first=100)
+    assert isinstance(give(target, [(1, one[1])], first=100 + TAGS)[-1], MessageReassembled)
+    assert isinstance(give(target, enumerate(two), first=TAGS + 200)[-1], MessageReassembled)
+    # Message three has the tag of one, as it may: two has been seen since.
+    give(target, [(i, p) for i, p in enumerate(three) if i != 1], first=2 * TAGS + 100)
+    assert ignored(give(target, [(1, one[1])], first=100)) is IgnoreReason.OLDER_MESSAGE
+    end = give(target, [(1, three[1])], first=2 * TAGS + 100)[-1]
+    last = 2 * TAGS + 99 + len(three)
+    assert end == MessageReassembled(PEER, 5, 2 * TAGS + 100, last, NOISE[600:900])
+
+
+def test_a_sender_may_give_up_its_message() -> None:
+    target = reassembler()
+    give(target, [(0, fragments(NOISE[:200])[0])], first=100)
+    assert target.cancelled(PEER, MessageName(5, 101)) == []
+    assert target.cancelled(OTHER, MessageName(5, 100)) == []
+    assert target.cancelled(PEER, MessageName(5, 100 + TAGS)) == [
+        MessageAborted(PEER, 5, 100, AbortReason.BY_SENDER)
+    ]
+
+
+def test_what_must_be_known_of_a_live_message_to_ask_for_the_rest() -> None:
+    target = reassembler()
+    payloads = list(enumerate(fragments(NOISE[:500])))
+    assert (target.fragments_total(PEER, 5), target.highest_index(PEER, 5)) == (None, -1)
+    give(target, payloads[2:3])
+    assert (target.fragments_total(PEER, 5), target.highest_index(PEER, 5)) == (None, 2)
+    give(target, payloads[-1:])
+    assert target.fragments_total(PEER, 5) == len(payloads)
+
+
+def test_a_window_that_is_too_large_for_this_end_is_refused_by_name() -> None:
+    target = reassembler(window_bits=12)
+    events = give(target, enumerate(fragments(bytes(1000))))
+    end = events[-1]
+    assert isinstance(end, MessageRejected)
+    assert isinstance(end.error, WindowTooLarge)
+    small = encode_message(
+        bytes(1000),
+        carrier=ECS46A,
+        originator=Originator.DSRSP,
+        tunnel_message_id=6,
+        window_bits=12,
+    ).payloads
+    assert isinstance(give(target, enumerate(small), first=500)[-1], MessageReassembled)
+
+
+def test_messages_restored_without_room_end() -> None:
+    before = reassembler()
+    for number in range(3):
+        give(before, [(0, fragments(NOISE[:200], number)[0])], first=10 * number + 10)
+    after = reassembler(partial_messages_per_peer=2)
+    events = after.restore_window(PEER, before.export_window(PEER))
+    assert events == [MessageAborted(PEER, 0, 10, AbortReason.TOO_MANY_PARTIAL)]
+
+
 def test_the_caller_may_abort() -> None:
     target = reassembler()
     payloads = list(enumerate(fragments(NOISE[:200])))
@@ -359,8 +527,8 @@ def test_a_restart_in_the_middle_of_a_message() -> None:
         FragmentAccepted(PEER, 5, 100, index, False) for index in range(3)
     ]
     assert after.held_octets == before.held_octets
-    # Counter 10 has left the window of 4, so the id table cannot say more than "too old".
-    assert ignored(give(after, enumerate(fragments(b"done", 1)), first=10)) is IgnoreReason.STALE
+    # Counter 10 has left the window of 4, but its message is known.
+    assert ignored(give(after, enumerate(fragments(b"done", 1)), first=10)) is IgnoreReason.REPLAY
     bad = craft(b"bad", message_id=2)
     assert ignored(give(after, [(0, bad)], first=20)) is IgnoreReason.ENDED
     assert isinstance(give(after, payloads[3:])[-1], MessageReassembled)
@@ -384,7 +552,7 @@ def test_saved_state_that_is_not_ours_is_refused(cut: int) -> None:
     saved = target.export_window(PEER)
     with pytest.raises(StateError):
         reassembler().restore_window(PEER, saved[:cut])
-    with pytest.raises(StateError, match="not of version 1"):
+    with pytest.raises(StateError, match="not of version 2"):
         reassembler().restore_window(PEER, b"\x09" + saved[1:])
     with pytest.raises(StateError):
         reassembler().restore_window(PEER, saved + b"\0")

@@ -67,11 +67,13 @@ def parse_untrusted(xml: bytes) -> etree._ElementTree:
 def drop_layout(tree: etree._ElementTree) -> None:
     """Drop the white space that only lays out elements, in place."""
     for element in tree.getroot().iter(etree.Element):
-        if not _is_laid_out(element):
-            continue
-        element.text = None
-        for child in element:
-            child.tail = None
+        if _is_laid_out(element):
+            element.text = None
+            for child in element:
+                child.tail = None
+        elif not element.text:
+            # An empty CDATA section is an empty text, which would be written as two tags.
+            element.text = None
 
 
 def _is_laid_out(element: etree._Element) -> bool:

@@ -19,8 +19,14 @@ from openadr_xml.canonical import (
 from openadr_xml.namespaces import FREE_PREFIXES, PREFIXES, XML, XML_SCHEMA_INSTANCE
 
 _TYPE: Final = f"{{{XML_SCHEMA_INSTANCE}}}type"
+# NCName, as Namespaces in XML 1.0 and XML 1.0 (fifth edition) section 2.3 define it.
+_NAME_START: Final = (
+    "A-Z_a-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c-\u200d"
+    "\u2070-\u218f\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+_NAME: Final = f"[{_NAME_START}][{_NAME_START}\\-.0-9\u00b7\u0300-\u036f\u203f-\u2040]*"
 # Anything before a colon could be the prefix of a qualified name, also inside an XPath.
-_POSSIBLE_PREFIX: Final = re.compile(r"([^\W\d][\w.\-·]*):(?=[^\W\d])")
+_POSSIBLE_PREFIX: Final = re.compile(f"({_NAME}):(?=[{_NAME_START}])")
 
 
 def compact(xml: bytes) -> bytes:
@@ -76,7 +82,7 @@ def _prefixes_in_content(root: etree._Element) -> dict[str, str | None] | None:
     """
     found: dict[str, str | None] = {}
     for element in root.iter(etree.Element):
-        if ":" not in element.get(_TYPE, ":") and None in element.nsmap:
+        if ":" not in element.get(_TYPE, ":") and element.nsmap.get(None):
             return None
         values = [str(value) for value in element.values()]
         texts = [element.text, *values, *(child.tail for child in element)]

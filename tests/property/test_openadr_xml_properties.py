@@ -28,7 +28,8 @@ TEXTS = st.one_of(
     st.sampled_from(
         ("", "x", " x ", " ", "ei:T", "ns2:a b", "http://a:1", "a:b/oadr:c", "]]>", "\r\n")
     ),
-    st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=5),
+    # Beyond ASCII nothing that could be part of a name, so that _References stays simple.
+    st.text("ab:. /<&\u00b2\u00a0\u00d7", max_size=5),
 )
 
 
@@ -182,5 +183,11 @@ def test_damaged_documents(xml: bytes, data: st.DataObject) -> None:
 
 def _check(octets: bytes) -> None:
     small = compact(octets)
-    if small is not octets:
-        assert _meaning(small) == _meaning(octets)
+    if small is octets:
+        return
+    try:
+        meaning = _meaning(octets)
+    except ElementTree.ParseError:
+        # The standard library's parser takes fewer names, those of XML's fourth edition.
+        return
+    assert _meaning(small) == meaning

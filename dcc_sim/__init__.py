@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dcc_sim.config import DccSimConfig, DeviceConfig, UserConfig
-from dcc_sim.core.checks import CHECKS, Check, CheckRow
-from dcc_sim.errors import ConfigError, DccSimError, StoreError
+from dcc_sim.config import DccSimConfig, DeviceConfig, ThresholdConfig, UserConfig
+from dcc_sim.core.checks import CHECKS, Check, CheckRow, Told
+from dcc_sim.core.quarantine import QuarantinedCommand
+from dcc_sim.core.state import ResponseBehaviour
+from dcc_sim.errors import CertificateUnknown, ConfigError, DccSimError, NotInQuarantine, StoreError
 from dcc_sim.simulator import Simulator
 
 __all__ = [
     "CHECKS",
+    "CertificateUnknown",
     "Check",
     "CheckRow",
     "ConfigError",
     "DccSimConfig",
     "DccSimError",
     "DeviceConfig",
+    "NotInQuarantine",
+    "QuarantinedCommand",
+    "ResponseBehaviour",
     "Simulator",
     "StoreError",
+    "ThresholdConfig",
+    "Told",
     "UserConfig",
 ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import replace
+from typing import NoReturn, TypeVar
 
 from dcc_sim.core.dcc import Dcc
-from dcc_sim.core.effects import Deliver, Note, Post, Reply
+from dcc_sim.core.effects import Deliver, Note, Post, Reply, Restart
+from dcc_sim.core.faults import Fault, Hop, corrupted
 from dcc_sim.core.services import Service
-from dcc_sim.errors import StoreError
+from dcc_sim.errors import DccSimError, MessageDropped, StoreError
 from dcc_sim.ports import Storage
 from gbcs.device_link import Challenge
 from gbcs.entity_id import EntityId
+from gbcs.errors import GbcsError
 from gbcs.ports import Clock
 
 _LOG = logging.getLogger("dcc_sim")
@@ -35,6 +39,7 @@ class Engine:
         deliver: sends octets to a connected device, without waiting.
         post: begins a POST, without waiting.
         connected_devices: who is connected now.
+        restart: begins to stop this engine and to start another, without waiting.
 
     Raises:
         StoreError: the state cannot be read.
@@ -49,6 +54,7 @@ class Engine:
         deliver: Callable[[Deliver], None],
         post: Callable[[Post], None],
         connected_devices: Callable[[], list[EntityId]],
+        restart: Callable[[Restart], None],
     ) -> None:
         self._make_dcc = make_dcc
         self._storage = storage
@@ -56,10 +62,12 @@ class Engine:
         self._deliver = deliver
         self._post = post
         self._connected_devices = connected_devices
+        self._restart = restart
         self._dcc = make_dcc(clock())
         self._waiters: list[asyncio.Future[None]] = []
         self._flush_handle: asyncio.Handle | None = None
         self._timer_handle: asyncio.TimerHandle | None = None
+        self._held_posts: set[asyncio.TimerHandle] = set()
         self._closed = False
 
     def start(self) -> None:
@@ -72,24 +80,76 @@ class Engine:
             self._flush_handle.cancel()
             self._flush()
         self._closed = True
-        for handle in (self._flush_handle, self._timer_handle):
+        for handle in (self._flush_handle, self._timer_handle, *self._held_posts):
             if handle is not None:
                 handle.cancel()
         self._fail_waiters(StoreError("the simulator is stopping"))
 
     async def request(self, service: Service, octets: bytes) -> Reply:
-        """Answer a request; returns when what the answer says is durable.
+        """Answer a request; returns when what the answer says is durable, and its time has come.
 
         Raises:
             StoreError: the state cannot be written; nothing was done.
+            MessageDropped: a fault on order lost the request or the answer.
         """
-        reply = self._call(lambda dcc, now: dcc.receive_untrusted_request(service, octets, now))
-        if reply is None:
+        hit = self._dcc.hit(Hop.REQUEST, None)
+        if hit.drop:
+            raise MessageDropped(f"the request was lost: {hit.reason}")
+        if hit.delay_s:
+            await asyncio.sleep(hit.delay_s)
+        body = corrupted(octets) if hit.corrupt else octets
+        replies = [
+            self._call(lambda dcc, now: dcc.receive_untrusted_request(service, body, now))
+            for _ in range(1 + hit.copies)
+        ]
+        if replies[0] is None:
             raise StoreError("the simulator cannot keep its state at the moment")
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
-        return reply
+        return await self._answer(replies[0])
+
+    async def _answer(self, reply: Reply) -> Reply:
+        """Let an answer take its time, and meet its faults."""
+        hit = self._dcc.hit(Hop.ANSWER, None)
+        if hit.drop:
+            raise MessageDropped(f"the answer was lost: {hit.reason}")
+        if reply.delay_s + hit.delay_s > 0:
+            await asyncio.sleep(reply.delay_s + hit.delay_s)
+        return replace(reply, xml=corrupted(reply.xml)) if hit.corrupt else reply
+
+    async def inject(self, fault: Fault) -> int | None:
+        """Let a fault come; returns its number if it waits for messages.
+
+        Raises:
+            StoreError: the state cannot be written.
+        """
+        fault_ids: list[int | None] = []
+        self._call(lambda dcc, now: fault_ids.append(dcc.inject(fault, now)))
+        if not fault_ids:
+            raise StoreError("the simulator cannot keep its state at the moment")
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+        return fault_ids[0]
+
+    async def perform(self, action: Callable[[Dcc, float], T]) -> T:
+        """Call the logic; returns when what it did is durable.
+
+        Args:
+            action: gets the logic and the time; what it raises of dcc_sim's and gbcs's errors is
+                raised here.
+
+        Raises:
+            StoreError: the state cannot be written; nothing was done.
+        """
+        outcome = self._call(lambda dcc, now: _attempt(action, dcc, now))
+        if outcome is None:
+            raise StoreError("the simulator cannot keep its state at the moment")
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+        return outcome()
 
     def check_untrusted_proof(self, device: EntityId, challenge: Challenge, text: str) -> None:
         """See Dcc.check_untrusted_proof."""
@@ -151,7 +211,32 @@ class Engine:
                 case Deliver():
                     self._deliver(effect)
                 case Post():
-                    self._post(effect)
+                    self._begin_post(effect)
+                case Restart():
+                    self._restart(effect)
+
+    def _begin_post(self, post: Post) -> None:
+        """Let a POST begin, unless it meets a fault: then the user gets it late, twice, bent."""
+        loop = asyncio.get_running_loop()
+        hit = self._dcc.hit(Hop.POST, post.user)
+        if hit.drop:
+            lost = functools.partial(
+                self.post_failed, post.posting_id, f"lost: {hit.reason}", reached=False
+            )
+            loop.call_soon(lost)
+            return
+        if hit.corrupt:
+            post = replace(post, xml=corrupted(post.xml))
+        for _ in range(1 + hit.copies):
+            if hit.delay_s > 0:
+                self._held_posts.add(loop.call_later(hit.delay_s, self._post_held, post))
+            else:
+                self._post(post)
+
+    def _post_held(self, post: Post) -> None:
+        now = asyncio.get_running_loop().time()
+        self._held_posts = {handle for handle in self._held_posts if handle.when() > now}
+        self._post(post)
 
     def _arm(self) -> None:
         if self._timer_handle is not None:
@@ -170,6 +255,10 @@ class Engine:
         _LOG.error("%s: %s; taking up the state as it is on the disk", type(error).__name__, error)
         _LOG.debug("where it happened", exc_info=error)
         self._fail_waiters(StoreError(f"nothing was done: {error}"))
+        # What they hold is durable: the new logic posts it.
+        for handle in self._held_posts:
+            handle.cancel()
+        self._held_posts.clear()
         try:
             self._dcc = self._make_dcc(self._clock())
             for device in self._connected_devices():
@@ -186,3 +275,18 @@ class Engine:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
+
+
+def _attempt(action: Callable[[Dcc, float], T], dcc: Dcc, now: float) -> Callable[[], T]:
+    """Call the logic; what it refuses to do is no fault of the logic, and told to the caller."""
+    try:
+        result = action(dcc, now)
+    except StoreError:
+        raise
+    except (DccSimError, GbcsError) as error:
+        return functools.partial(_raise, error)
+    return lambda: result
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

@@ -6,6 +6,9 @@ The tree::
     ├── ConfigError           the configuration asks for something impossible
     ├── StoreError            the state cannot be read or written
     ├── RequestRefused        a user's request failed a check; carries the check
+    ├── NotInQuarantine       nothing in quarantine has this reference
+    ├── CertificateUnknown    there is no certificate of this issuer and serial number
+    ├── MessageDropped        a fault on order lost what was to come or go
     └── DeviceMessageRefused  what a device sent, or its proof, is not to be believed
 """
 
@@ -38,6 +41,18 @@ class RequestRefused(DccSimError):
     def __init__(self, check: Check, detail: str) -> None:
         super().__init__(detail)
         self.check = check
+
+
+class NotInQuarantine(DccSimError):
+    """Nothing in quarantine has this reference."""
+
+
+class CertificateUnknown(DccSimError):
+    """There is no certificate of this issuer and serial number."""
+
+
+class MessageDropped(DccSimError):
+    """A fault on order lost a request, or the answer to it."""
 
 
 class DeviceMessageRefused(DccSimError):

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from dcc_sim.core.services import Service
 from dcc_sim.engine import Engine
-from dcc_sim.errors import StoreError
+from dcc_sim.errors import MessageDropped, StoreError
 from gbcs.duis import MAX_DUIS_OCTETS
 
 _LOG = logging.getLogger("dcc_sim.http")
@@ -28,13 +28,18 @@ def make_app(engine: Engine, *, request_timeout_s: float) -> web.Application:
         engine: answers the requests.
         request_timeout_s: how long a user may take to send a body, in seconds.
     """
-    app = web.Application(client_max_size=MAX_DUIS_OCTETS, middlewares=[_log_refusals])
+    app = web.Application(client_max_size=MAX_DUIS_OCTETS, middlewares=[log_refusals])
 
     def make_handler(service: Service) -> _Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            octets = await _read_body(request, request_timeout_s)
+            octets = await read_body(request, request_timeout_s)
             try:
                 reply = await engine.request(service, octets)
+            except MessageDropped as dropped:
+                _LOG.warning("%s", dropped)
+                if request.transport is not None:
+                    request.transport.abort()
+                raise web.HTTPServiceUnavailable(text=f"{dropped}\n") from None
             except StoreError as error:
                 raise web.HTTPServiceUnavailable(text=f"{error}\n") from None
             return web.Response(status=reply.http_status, body=reply.xml, content_type=CONTENT_TYPE)
@@ -46,7 +51,12 @@ def make_app(engine: Engine, *, request_timeout_s: float) -> web.Application:
     return app
 
 
-async def _read_body(request: web.Request, timeout_s: float) -> bytes:
+async def read_body(request: web.Request, timeout_s: float) -> bytes:
+    """Return the body of a request that has XML in it.
+
+    Raises:
+        aiohttp.web.HTTPException: it has something else, or takes too long.
+    """
     if request.content_type != CONTENT_TYPE:
         raise web.HTTPUnsupportedMediaType(
             text=f"Content-Type is {request.content_type}, expected {CONTENT_TYPE}\n"
@@ -61,7 +71,8 @@ async def _read_body(request: web.Request, timeout_s: float) -> bytes:
 
 
 @web.middleware
-async def _log_refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def log_refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Write a log line for each request that is refused by HTTP's own means."""
     try:
         return await handler(request)
     except web.HTTPException as refusal:

@@ -8,10 +8,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dcc_sim.errors import StoreError
-from dcc_sim.ports import CommandRow, CommandState, PostingRow, StoredState
+from dcc_sim.ports import (
+    AnomalyRow,
+    CertificateName,
+    CommandRow,
+    CommandState,
+    NetworkRun,
+    PostingRow,
+    QuarantineRow,
+    StoredState,
+    UplinkRow,
+)
 from gbcs.entity_id import EntityId
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 # Counters are 64-bit unsigned, SQLite's integers signed: kept as eight octets, which sort alike.
 _SCHEMA = """
@@ -28,6 +38,7 @@ CREATE TABLE command (
     pre_command BLOB NOT NULL,
     command BLOB NOT NULL,
     schema_version TEXT NOT NULL,
+    command_variant INTEGER NOT NULL,
     UNIQUE (user, originator_counter)
 );
 CREATE TABLE posting (
@@ -38,7 +49,33 @@ CREATE TABLE posting (
     xml BLOB NOT NULL,
     created REAL NOT NULL
 );
+CREATE TABLE quarantine (
+    event_reference INTEGER PRIMARY KEY AUTOINCREMENT,
+    user BLOB NOT NULL,
+    originator_counter BLOB NOT NULL,
+    since REAL NOT NULL
+);
+CREATE TABLE anomaly (
+    user BLOB, service_reference_variant TEXT, period_start REAL NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (user, service_reference_variant)
+) WITHOUT ROWID;
+CREATE TABLE device_status (device BLOB PRIMARY KEY, status TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE revoked (issuer TEXT, serial BLOB, PRIMARY KEY (issuer, serial)) WITHOUT ROWID;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE uplink (
+    uplink_id INTEGER PRIMARY KEY,
+    device BLOB NOT NULL,
+    octets BLOB NOT NULL
+);
+CREATE TABLE network_run (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch REAL NOT NULL,
+    run INTEGER NOT NULL
+);
 """
+
+# What a rising floor does not delete: the user was told that it is on its way.
+_KEPT = (CommandState.ACCEPTED, CommandState.QUARANTINED)
 
 
 class SqliteStore:
@@ -122,13 +159,29 @@ class SqliteStore:
                 counters=counters,
                 commands=self._load_commands(),
                 postings=self._load_postings(),
-                last_posting_id=self._last_posting_id(),
+                last_posting_id=self._last_used("posting"),
+                quarantine=self._load_quarantine(),
+                last_event_reference=self._last_used("quarantine"),
+                anomaly_counts=self._load_anomaly_counts(),
+                device_statuses={
+                    EntityId(device): status
+                    for device, status in self._db.execute(
+                        "SELECT device, status FROM device_status"
+                    )
+                },
+                revoked=[
+                    (issuer, int.from_bytes(serial, "big"))
+                    for issuer, serial in self._db.execute("SELECT issuer, serial FROM revoked")
+                ],
+                settings=dict(self._db.execute("SELECT name, value FROM setting")),
+                uplinks=self._load_uplinks(),
+                network_run=self._load_network_run(),
             )
 
     def _load_commands(self) -> list[CommandRow]:
         rows = self._db.execute(
             "SELECT user, device, originator_counter, state, pre_command, command,"
-            " schema_version FROM command ORDER BY sequence"
+            " schema_version, command_variant FROM command ORDER BY sequence"
         )
         return [
             CommandRow(
@@ -139,6 +192,7 @@ class SqliteStore:
                 pre_command,
                 command,
                 schema_version,
+                command_variant,
             )
             for (
                 user,
@@ -148,6 +202,7 @@ class SqliteStore:
                 pre_command,
                 command,
                 schema_version,
+                command_variant,
             ) in rows
         ]
 
@@ -161,39 +216,72 @@ class SqliteStore:
             for posting_id, user, reference, kind, xml, created in rows
         ]
 
-    def _last_posting_id(self) -> int:
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name='posting'").fetchone()
+    def _load_uplinks(self) -> list[UplinkRow]:
+        rows = self._db.execute("SELECT uplink_id, device, octets FROM uplink ORDER BY uplink_id")
+        return [UplinkRow(number, EntityId(device), octets) for number, device, octets in rows]
+
+    def _load_network_run(self) -> NetworkRun | None:
+        row = self._db.execute("SELECT epoch, run FROM network_run").fetchone()
+        return None if row is None else NetworkRun(*row)
+
+    def _load_quarantine(self) -> list[QuarantineRow]:
+        rows = self._db.execute(
+            "SELECT event_reference, user, originator_counter, since FROM quarantine"
+            " ORDER BY event_reference"
+        )
+        return [
+            QuarantineRow(reference, EntityId(user), _counter(counter), since)
+            for reference, user, counter, since in rows
+        ]
+
+    def _load_anomaly_counts(self) -> list[AnomalyRow]:
+        rows = self._db.execute(
+            "SELECT user, service_reference_variant, period_start, count FROM anomaly"
+        )
+        return [
+            AnomalyRow(EntityId(user), variant, period_start, count)
+            for user, variant, period_start, count in rows
+        ]
+
+    def _last_used(self, table: str) -> int:
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name=?", (table,)).fetchone()
         return 0 if row is None else int(row[0])
 
     def save_transformed(self, row: CommandRow, displaced: int | None) -> None:
         """See Storage."""
-        user = row.user.octets
         with self._save():
-            if displaced is not None:
-                floor = (user, _octets(displaced))
-                self._db.execute("REPLACE INTO floor VALUES (?, ?)", floor)
-                self._db.execute(
-                    "DELETE FROM counter WHERE user=? AND originator_counter<=?", floor
-                )
-                self._db.execute(
-                    "DELETE FROM command WHERE user=? AND originator_counter<=? AND state<>?",
-                    (*floor, CommandState.ACCEPTED),
-                )
-            counter = _octets(row.originator_counter)
-            self._db.execute("INSERT INTO counter VALUES (?, ?)", (user, counter))
+            self._use_counter(row.user, row.originator_counter, displaced)
             self._db.execute(
                 "INSERT INTO command (user, originator_counter, device, state, pre_command,"
-                " command, schema_version) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                " command, schema_version, command_variant) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    user,
-                    counter,
+                    row.user.octets,
+                    _octets(row.originator_counter),
                     row.device.octets,
                     row.state,
                     row.pre_command,
                     row.command,
                     row.schema_version,
+                    row.command_variant,
                 ),
             )
+
+    def save_counter(self, user: EntityId, counter: int, displaced: int | None) -> None:
+        """See Storage."""
+        with self._save():
+            self._use_counter(user, counter, displaced)
+
+    def _use_counter(self, user: EntityId, counter: int, displaced: int | None) -> None:
+        if displaced is not None:
+            floor = (user.octets, _octets(displaced))
+            self._db.execute("REPLACE INTO floor VALUES (?, ?)", floor)
+            self._db.execute("DELETE FROM counter WHERE user=? AND originator_counter<=?", floor)
+            self._db.execute(
+                "DELETE FROM command WHERE user=? AND originator_counter<=?"
+                " AND state NOT IN (?, ?)",
+                (*floor, *_KEPT),
+            )
+        self._db.execute("INSERT INTO counter VALUES (?, ?)", (user.octets, _octets(counter)))
 
     def save_accepted(self, row: CommandRow) -> None:
         """See Storage."""
@@ -209,11 +297,73 @@ class SqliteStore:
     def save_answered(self, row: CommandRow, postings: Sequence[PostingRow]) -> None:
         """See Storage."""
         with self._save():
+            self._delete(row)
+            self._insert(postings)
+
+    def save_quarantined(
+        self, row: CommandRow, held: QuarantineRow, postings: Sequence[PostingRow]
+    ) -> None:
+        """See Storage."""
+        with self._save():
+            self._update(row)
             self._db.execute(
-                "DELETE FROM command WHERE user=? AND originator_counter=?",
-                (row.user.octets, _octets(row.originator_counter)),
+                "INSERT INTO quarantine VALUES (?, ?, ?, ?)",
+                (
+                    held.event_reference,
+                    held.user.octets,
+                    _octets(held.originator_counter),
+                    held.since,
+                ),
             )
             self._insert(postings)
+
+    def save_released(
+        self, row: CommandRow, event_reference: int, postings: Sequence[PostingRow]
+    ) -> None:
+        """See Storage."""
+        with self._save():
+            self._update(row)
+            self._leave_quarantine(event_reference)
+            self._insert(postings)
+
+    def save_discarded(
+        self, row: CommandRow, event_reference: int, postings: Sequence[PostingRow]
+    ) -> None:
+        """See Storage."""
+        with self._save():
+            self._delete(row)
+            self._leave_quarantine(event_reference)
+            self._insert(postings)
+
+    def _leave_quarantine(self, event_reference: int) -> None:
+        self._db.execute("DELETE FROM quarantine WHERE event_reference=?", (event_reference,))
+
+    def save_anomaly_count(self, row: AnomalyRow) -> None:
+        """See Storage."""
+        with self._save():
+            self._db.execute(
+                "REPLACE INTO anomaly VALUES (?, ?, ?, ?)",
+                (row.user.octets, row.service_reference_variant, row.period_start, row.count),
+            )
+
+    def save_device_status(self, device: EntityId, status: str) -> None:
+        """See Storage."""
+        with self._save():
+            self._db.execute("REPLACE INTO device_status VALUES (?, ?)", (device.octets, status))
+
+    def save_revoked(self, name: CertificateName) -> None:
+        """See Storage."""
+        issuer, serial = name
+        with self._save():
+            self._db.execute(
+                "REPLACE INTO revoked VALUES (?, ?)",
+                (issuer, serial.to_bytes((serial.bit_length() + 7) // 8, "big")),
+            )
+
+    def save_setting(self, name: str, value: float) -> None:
+        """See Storage."""
+        with self._save():
+            self._db.execute("REPLACE INTO setting VALUES (?, ?)", (name, value))
 
     def save_postings(self, postings: Sequence[PostingRow]) -> None:
         """See Storage."""
@@ -224,6 +374,24 @@ class SqliteStore:
         """See Storage."""
         with self._save():
             self._db.execute("DELETE FROM posting WHERE posting_id=?", (posting_id,))
+
+    def save_uplink(self, row: UplinkRow) -> None:
+        """See Storage."""
+        with self._save():
+            self._db.execute(
+                "INSERT INTO uplink VALUES (?, ?, ?)",
+                (row.uplink_id, row.device.octets, row.octets),
+            )
+
+    def delete_uplink(self, uplink_id: int) -> None:
+        """See Storage."""
+        with self._save():
+            self._db.execute("DELETE FROM uplink WHERE uplink_id=?", (uplink_id,))
+
+    def save_network_run(self, run: NetworkRun) -> None:
+        """See Storage."""
+        with self._save():
+            self._db.execute("REPLACE INTO network_run VALUES (1, ?, ?)", (run.epoch, run.run))
 
     def commit(self) -> None:
         """See Storage."""
@@ -238,13 +406,21 @@ class SqliteStore:
 
     def _update(self, row: CommandRow) -> None:
         self._db.execute(
-            "UPDATE command SET state=?, command=? WHERE user=? AND originator_counter=?",
+            "UPDATE command SET state=?, command=?, command_variant=?"
+            " WHERE user=? AND originator_counter=?",
             (
                 row.state,
                 row.command,
+                row.command_variant,
                 row.user.octets,
                 _octets(row.originator_counter),
             ),
+        )
+
+    def _delete(self, row: CommandRow) -> None:
+        self._db.execute(
+            "DELETE FROM command WHERE user=? AND originator_counter=?",
+            (row.user.octets, _octets(row.originator_counter)),
         )
 
     def _insert(self, postings: Sequence[PostingRow]) -> None:

@@ -2,6 +2,7 @@
 
 The order is ours (assumed). `gbcs.duis.codes` says how well the meaning of each code is known;
 because many are not public, each can be changed by configuration (``response_codes``).
+``specs/dcc-sim-checks.md`` has this table for readers; a test compares them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from gbcs.duis.codes import Code
+from gbcs.duis.codes import RESPONSE_CODES, Code, DccAlertCode, Standing
 
 
 class Check(enum.Enum):
@@ -17,6 +18,7 @@ class Check(enum.Enum):
 
     XML = enum.auto()
     SCHEMA = enum.auto()
+    SCHEMA_VERSION = enum.auto()
     XML_SIGNATURE = enum.auto()
     CERTIFICATE = enum.auto()
     USER = enum.auto()
@@ -27,19 +29,35 @@ class Check(enum.Enum):
     DEVICE_TYPE = enum.auto()
     COMMAND_VARIANT = enum.auto()
     ADDRESS = enum.auto()
-    LOCAL_DELIVERY = enum.auto()
     OFFERED = enum.auto()
     STRUCTURE = enum.auto()
     COUNTER_STALE = enum.auto()
     COUNTER_USED = enum.auto()
     ALREADY_ACCEPTED = enum.auto()
+    INVENTORY_FOUND = enum.auto()
+    INVENTORY_DEVICE = enum.auto()
+    INVENTORY_STATUS = enum.auto()
+    LOCAL_RESPONSE = enum.auto()
+    LOCAL_COMMAND = enum.auto()
     GBCS_FORMAT = enum.auto()
     NOT_TRANSFORMED = enum.auto()
     CORRELATION = enum.auto()
     GBCS_SIGNATURE = enum.auto()
-    SYSTEM = enum.auto()
+    MAC = enum.auto()
+    QUARANTINE_ROOM = enum.auto()
+    ANOMALY = enum.auto()
+    RELEASED = enum.auto()
     DEVICE_REACHABLE = enum.auto()
     DEVICE_RESPONDS = enum.auto()
+
+
+class Told(enum.Enum):
+    """How the user learns that a check failed; the value is for readers."""
+
+    BAD_REQUEST = "HTTP 400 with an unsigned error response, which has no RequestID"
+    ANSWER = "HTTP 200 with an unsigned error response"
+    POSTED = "accepted (I99); later a signed error response is posted"
+    ALERT = "accepted (I99); a signed DCC alert is posted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +65,35 @@ class CheckRow:
     """What one check is about.
 
     Attributes:
-        code: the DUIS response code when it fails.
+        code: when it fails: a DUIS response code, or a DCC alert code where an alert tells it.
         what: what must hold.
+        told: how the user learns that it does not.
     """
 
-    code: Code
+    code: Code | DccAlertCode
     what: str
+    told: Told = Told.ANSWER
+
+    @property
+    def standing(self) -> Standing:
+        """How well the meaning of the code is known."""
+        if self.told is Told.ALERT:
+            return Standing.ASSUMED
+        return RESPONSE_CODES[self.code].standing
 
 
 CHECKS: dict[Check, CheckRow] = {
-    # Without a RequestID to answer to: HTTP 400.
-    Check.XML: CheckRow(Code.XML_INVALID, "well-formed XML of a DUIS request, within the size"),
-    # From here on: HTTP 200 and an unsigned DUIS error response.
+    Check.XML: CheckRow(
+        Code.XML_INVALID, "well-formed XML of a DUIS request, within the size", Told.BAD_REQUEST
+    ),
     Check.SCHEMA: CheckRow(Code.XML_INVALID, "valid against the DUIS schema, if one is given"),
+    Check.SCHEMA_VERSION: CheckRow(Code.XML_INVALID, "the schema version is 5.2 to 5.4"),
     Check.XML_SIGNATURE: CheckRow(
         Code.XML_SIGNATURE_INVALID, "an XML signature of the DUIS profile, which holds"
     ),
     Check.CERTIFICATE: CheckRow(
         Code.XML_CERTIFICATE_REFUSED,
-        "made with a valid XML-signing certificate of the RequestID's originator",
+        "made with a valid, unrevoked XML-signing certificate of the RequestID's originator",
     ),
     Check.USER: CheckRow(Code.UNKNOWN_USER, "the originator is a user of the DCC"),
     Check.ROLE: CheckRow(Code.ROLE_NOT_ELIGIBLE, "the user's role may send this service"),
@@ -83,11 +111,8 @@ CHECKS: dict[Check, CheckRow] = {
     Check.ADDRESS: CheckRow(
         Code.WRONG_SERVICE_ADDRESS, "sent to the address for this command variant"
     ),
-    Check.LOCAL_DELIVERY: CheckRow(
-        Code.NOT_FOR_LOCAL_COMMAND, "not for local delivery, which is not simulated"
-    ),
     Check.OFFERED: CheckRow(Code.SYSTEM_ERROR, "a service that the simulator offers"),
-    Check.STRUCTURE: CheckRow(Code.XML_INVALID, "the body is one that a command can be made of"),
+    Check.STRUCTURE: CheckRow(Code.XML_INVALID, "the body is the service's"),
     Check.COUNTER_STALE: CheckRow(
         Code.COUNTER_NOT_HIGHER, "the counter is not below those remembered for the user"
     ),
@@ -97,6 +122,22 @@ CHECKS: dict[Check, CheckRow] = {
     Check.ALREADY_ACCEPTED: CheckRow(
         Code.SIGNED_PRE_COMMAND_REPEATED, "the signed pre-command was not accepted before"
     ),
+    Check.INVENTORY_FOUND: CheckRow(
+        Code.INVENTORY_NOT_FOUND, "8.2: the inventory has what is asked for"
+    ),
+    Check.INVENTORY_DEVICE: CheckRow(
+        Code.INVENTORY_UPDATE_DEVICE, "8.4: the device is in the inventory, and this supplier's"
+    ),
+    Check.INVENTORY_STATUS: CheckRow(
+        Code.INVENTORY_UPDATE_STATUS, "8.4: the device's type can have the new status"
+    ),
+    Check.LOCAL_RESPONSE: CheckRow(
+        Code.LOCAL_RESPONSE_INVALID, "8.13: the payload is a response that its device signed"
+    ),
+    Check.LOCAL_COMMAND: CheckRow(
+        Code.LOCAL_COMMAND_NOT_KNOWN,
+        "8.13: a command of this user for local delivery (6 or 7) awaits that response",
+    ),
     Check.GBCS_FORMAT: CheckRow(Code.GBCS_INVALID, "the payload is a signed pre-command"),
     Check.NOT_TRANSFORMED: CheckRow(
         Code.PRE_COMMAND_NOT_KNOWN, "a pre-command was made for this RequestID"
@@ -105,12 +146,42 @@ CHECKS: dict[Check, CheckRow] = {
         Code.PRE_COMMAND_CHANGED, "the signed pre-command is that one, octet for octet"
     ),
     Check.GBCS_SIGNATURE: CheckRow(
-        Code.GBCS_SIGNATURE_INVALID, "signed by the supplier's digital-signature key"
+        Code.GBCS_SIGNATURE_INVALID, "signed by the supplier's digital-signature key, unrevoked"
     ),
-    Check.SYSTEM: CheckRow(Code.SYSTEM_ERROR, "the DCC itself can do its work"),
-    # After acceptance: an error response, posted to the user.
+    Check.MAC: CheckRow(
+        Code.SYSTEM_ERROR,
+        "the device's key-agreement certificate is there and good, so that a MAC can be added",
+    ),
+    Check.QUARANTINE_ROOM: CheckRow(
+        Code.SYSTEM_ERROR, "the user's quarantine has room for what breaks a threshold"
+    ),
+    Check.ANOMALY: CheckRow(
+        DccAlertCode.REQUEST_QUARANTINED,
+        "the user sent no more of this kind in the period than its threshold allows; what breaks "
+        "it waits in quarantine",
+        Told.ALERT,
+    ),
+    Check.RELEASED: CheckRow(
+        Code.QUARANTINED_DISCARDED, "what was quarantined was released", Told.POSTED
+    ),
     Check.DEVICE_REACHABLE: CheckRow(
-        Code.DEVICE_UNREACHABLE, "the device connects within the time"
+        Code.DEVICE_UNREACHABLE, "the device connects within the time", Told.POSTED
     ),
-    Check.DEVICE_RESPONDS: CheckRow(Code.DEVICE_SILENT, "the device responds within the time"),
+    Check.DEVICE_RESPONDS: CheckRow(
+        Code.DEVICE_SILENT, "the device responds within the time", Told.POSTED
+    ),
 }
+
+
+def describe_checks() -> str:
+    """Return the table of checks as Markdown, for `specs/dcc-sim-checks.md`."""
+    lines = [
+        "| # | check | what must hold | code | standing of the code | how the user is told |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {number} | {check.name} | {row.what} | {row.code} | {row.standing.value} "
+        f"| {row.told.value} |"
+        for number, (check, row) in enumerate(CHECKS.items(), 1)
+    ]
+    return "\n".join(lines) + "\n"

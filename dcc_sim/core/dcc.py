@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from dcc_sim.config import DccSimConfig
+from dataclasses import replace
+
+from dcc_sim.config import DccSimConfig, check_behaviour
 from dcc_sim.core.command_desk import CommandDesk
 from dcc_sim.core.effects import Effect, Reply, Severity
+from dcc_sim.core.fault_desk import FaultDesk
+from dcc_sim.core.faults import Fault, Hit, Hop
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.messages import DuisWriter
+from dcc_sim.core.network.transport import DccTime
 from dcc_sim.core.outbox import Outbox
+from dcc_sim.core.quarantine import Quarantine, QuarantinedCommand
 from dcc_sim.core.request_desk import RequestDesk
 from dcc_sim.core.services import Service
-from dcc_sim.core.state import State
-from dcc_sim.errors import DeviceMessageRefused
-from dcc_sim.ports import Storage
+from dcc_sim.core.sm_wan import SmWan, Surroundings
+from dcc_sim.core.smki_repository import SmkiRepository
+from dcc_sim.core.state import ResponseBehaviour, State, normal_issuer
+from dcc_sim.errors import CertificateUnknown, DeviceMessageRefused
+from dcc_sim.ports import CertificateName, Storage
 from gbcs.device_link import Challenge, parse_untrusted_proof, verify_proof
 from gbcs.duis import Schema
 from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, FormatError, SignatureInvalid
 from gbcs.ports import Journal
+
+_DCC_TIME: dict[Service, DccTime] = {
+    Service.TRANSFORM: "transform",
+    Service.SEND_COMMAND: "send_command",
+    Service.NON_DEVICE: "non_device",
+}
 
 
 class Dcc:
@@ -33,10 +47,12 @@ class Dcc:
         storage: the durable state; what it holds is taken up.
         schema: validates all that comes and goes if given.
         journal: gets every message.
+        surroundings: the network between DCC and devices, and what is to go wrong.
         now: the time.
 
     Raises:
         StoreError: the state cannot be read.
+        ConfigError: the inventory does not fit the network.
     """
 
     def __init__(
@@ -47,18 +63,104 @@ class Dcc:
         *,
         schema: Schema | None,
         journal: Journal,
+        surroundings: Surroundings,
         now: float,
     ) -> None:
         self._keys = keys
         self._state = State(config, storage, journal)
         writer = DuisWriter(self._state, keys.xml_signer, schema)
         self._outbox = Outbox(self._state, now)
-        self._commands = CommandDesk(self._state, keys, writer, self._outbox, now)
-        self._requests = RequestDesk(self._state, keys, writer, self._commands, schema)
+        self._sm_wan = SmWan(self._state, surroundings, now)
+        self._network = self._sm_wan.network
+        self._faults = FaultDesk(self._state, keys, surroundings.faults, self._network, now)
+        self._commands = CommandDesk(
+            self._state, keys, writer, self._outbox, self._network, surroundings.profile, now
+        )
+        self._quarantine = Quarantine(self._state, writer, self._outbox, self._commands)
+        self._requests = RequestDesk(
+            self._state, keys, writer, self._commands, self._quarantine, schema
+        )
+        self._repository = SmkiRepository(self._state, keys)
+        keys.use_revocations(self._state.revoked)
+        self._sm_wan.resume(now)
+        self._sm_wan.settle(self._commands, now)
 
     def receive_untrusted_request(self, service: Service, octets: bytes, now: float) -> Reply:
         """Answer one DUIS request that came to one of the services."""
-        return self._requests.receive_untrusted_request(service, octets, now)
+        reply = self._requests.receive_untrusted_request(service, octets, now)
+        self._sm_wan.settle(self._commands, now)
+        return replace(reply, delay_s=self._network.dcc_time_s(_DCC_TIME[service]))
+
+    def search_untrusted(self, octets: bytes, now: float) -> bytes:
+        """Answer a search in the SMKI repository.
+
+        Raises:
+            gbcs.errors.SmkiRepositoryFormatError: it is none.
+        """
+        return self._repository.search_untrusted(octets, now)
+
+    def retrieve_untrusted(self, octets: bytes) -> bytes:
+        """Give out a certificate of the SMKI repository.
+
+        Raises:
+            gbcs.errors.SmkiRepositoryFormatError: it is none.
+        """
+        return self._repository.retrieve_untrusted(octets)
+
+    def quarantined(self) -> list[QuarantinedCommand]:
+        """Return what anomaly detection holds back, the oldest first."""
+        return self._quarantine.held()
+
+    def release(self, event_reference: int, now: float) -> None:
+        """Let a command out of quarantine go on its way.
+
+        Raises:
+            NotInQuarantine: there is none of this reference.
+        """
+        self._quarantine.release(event_reference, now)
+        self._sm_wan.settle(self._commands, now)
+
+    def discard(self, event_reference: int, now: float) -> None:
+        """Give up a command in quarantine and tell its user.
+
+        Raises:
+            NotInQuarantine: there is none of this reference.
+        """
+        self._quarantine.discard(event_reference, now)
+
+    def revoked(self) -> list[CertificateName]:
+        """Return the revoked certificates."""
+        return sorted(self._state.revoked)
+
+    def revoke(self, issuer_name: str, serial: int) -> None:
+        """Trust a certificate no more, for good.
+
+        Raises:
+            CertificateUnknown: there is none of this issuer and serial number.
+        """
+        if self._keys.keystore.by_issuer_and_serial(issuer_name, serial) is None:
+            raise CertificateUnknown(
+                f"no certificate of issuer {issuer_name!r} has the serial number {serial}"
+            )
+        self._state.revoke((normal_issuer(issuer_name), serial))
+        self._state.note(Severity.WARNING, f"revoked certificate {serial} of {issuer_name!r}")
+
+    def behaviour(self) -> ResponseBehaviour:
+        """Return how responses and alerts are posted."""
+        return self._state.behaviour
+
+    def change_behaviour(self, behaviour: ResponseBehaviour) -> None:
+        """Post responses and alerts in another way from now on.
+
+        Raises:
+            ConfigError: so many copies, or so long a delay, are not allowed.
+        """
+        check_behaviour(behaviour.copies, behaviour.delay_s)
+        self._state.change_behaviour(behaviour)
+        self._state.note(
+            Severity.INFO,
+            f"responses come {behaviour.copies} times, {behaviour.delay_s:g} s late",
+        )
 
     def check_untrusted_proof(
         self, device: EntityId, challenge: Challenge, text: str, now: float
@@ -88,7 +190,8 @@ class Dcc:
 
     def receive_untrusted_message(self, device: EntityId, octets: bytes, now: float) -> None:
         """Take a GBCS message from a connected device."""
-        self._commands.receive_untrusted_message(device, octets, now)
+        self._sm_wan.receive_untrusted_message(device, octets, now)
+        self._sm_wan.settle(self._commands, now)
 
     def handle_posted(self, posting_id: int) -> None:
         """A user took what a Post effect carried (HTTP status 2xx)."""
@@ -100,14 +203,33 @@ class Dcc:
         """A Post effect came to nothing; reached says whether the user answered at all."""
         self._outbox.handle_post_failed(posting_id, reason, now, reached=reached)
 
+    def inject(self, fault: Fault, now: float) -> int | None:
+        """Let a fault come; returns its number if it waits for messages."""
+        fault_id = self._faults.inject(fault, now)
+        self._sm_wan.settle(self._commands, now)
+        return fault_id
+
+    def hit(self, hop: Hop, user: EntityId | None) -> Hit:
+        """Say what faults do to one message between a user and the DCC; times are in seconds."""
+        return self._faults.hit(hop, user)
+
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
+        self._faults.handle_timer(now)
+        self._network.handle_timer(now)
+        self._sm_wan.settle(self._commands, now)
         self._commands.handle_timer(now)
+        self._sm_wan.settle(self._commands, now)
         self._outbox.handle_timer(now)
 
     def get_timer(self) -> float | None:
         """Return when handle_timer is to be called, or None."""
-        timers = (self._commands.get_timer(), self._outbox.get_timer())
+        timers = (
+            self._faults.get_timer(),
+            self._network.get_timer(),
+            self._commands.get_timer(),
+            self._outbox.get_timer(),
+        )
         return min((timer for timer in timers if timer is not None), default=None)
 
     def take_effects(self) -> list[Effect]:

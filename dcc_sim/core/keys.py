@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from dcc_sim.core.state import utc
+from dcc_sim.core.state import certificate_name, utc
+from dcc_sim.ports import CertificateName
 from gbcs.certificates import Certificate, KeyUsage, Role
 from gbcs.crypto import shared_secret
 from gbcs.duis import XmlSigner
 from gbcs.entity_id import EntityId
+from gbcs.errors import CertificateRefused
 from gbcs.keystore import KeyStore
 
 
@@ -29,7 +33,21 @@ class Keys:
         self._broker_key = keystore.private_key(
             dcc_id, KeyUsage.KEY_AGREEMENT, role=Role.ACCESS_CONTROL_BROKER
         )
+        self._revoked: Set[CertificateName] = frozenset()
         self._secrets: dict[EntityId, tuple[Certificate, bytes]] = {}
+
+    def use_revocations(self, revoked: Set[CertificateName]) -> None:
+        """Refuse these certificates from now on, and what is added to the set later."""
+        self._revoked = revoked
+
+    def check_not_revoked(self, certificate: Certificate) -> None:
+        """Check that a certificate was not revoked.
+
+        Raises:
+            gbcs.errors.CertificateRefused: it was.
+        """
+        if certificate_name(certificate) in self._revoked:
+            raise CertificateRefused(f"the {certificate} is revoked")
 
     def supplier_signature_key(self, supplier: EntityId, now: float) -> EllipticCurvePublicKey:
         """Return the key that verifies a supplier's commands.
@@ -76,4 +94,5 @@ class Keys:
     ) -> Certificate:
         certificate = self.keystore.certificate(entity_id, usage, role=role)
         self.keystore.verify(certificate, at=utc(now), usage=usage, role=role, entity_id=entity_id)
+        self.check_not_revoked(certificate)
         return certificate

@@ -10,14 +10,19 @@ from dcc_sim.core.services import COMMAND_VARIANTS, Service
 from dcc_sim.core.state import State, utc
 from dcc_sim.ports import CommandRow, PostingRow
 from gbcs.duis import (
+    AcknowledgementBody,
+    CommandFailure,
+    DccAlertBody,
     DeviceAlertBody,
     ErrorBody,
-    PreCommandBody,
+    LocalCommandBody,
+    QuarantinedRequest,
     Request,
     RequestId,
     Response,
     Schema,
     ServiceResponseBody,
+    Throttled,
     XmlSigner,
     build_response,
 )
@@ -53,9 +58,9 @@ class DuisWriter:
     ) -> bytes:
         """Return the answer to a request that passed all checks.
 
-        A pre-command is signed, an acknowledgement comes unsigned.
+        What says something is signed, an acknowledgement comes unsigned.
         """
-        signer = self._signer if isinstance(body, PreCommandBody) else None
+        signer = None if isinstance(body, AcknowledgementBody) else self._signer
         response = Response(
             response_code=code,
             response_date_time=utc(now),
@@ -106,6 +111,29 @@ class DuisWriter:
         )
         return self._posting(response, row.user, row.request_id, now)
 
+    def local_command(self, row: CommandRow, now: float) -> list[PostingRow]:
+        """Return the posting of a command for local delivery that left quarantine."""
+        response = Response(
+            response_code=Code.SUCCESS,
+            response_date_time=utc(now),
+            body=LocalCommandBody(row.command),
+            request_id=RequestId(row.user, row.device, row.originator_counter),
+            schema_version=row.schema_version,
+        )
+        return self._posting(response, row.user, row.request_id, now)
+
+    def quarantined(self, row: CommandRow, event_reference: int, now: float) -> list[PostingRow]:
+        """Return the posting of the DCC alert that tells a user what is held back."""
+        request_id = RequestId(row.user, row.device, row.originator_counter)
+        alert = QuarantinedRequest(request_id, "ADUserThresholdBreach", event_reference)
+        response = Response(
+            response_code=Code.SUCCESS,
+            response_date_time=utc(now),
+            body=DccAlertBody(self._state.config.code_of(Check.ANOMALY), alert),
+            schema_version=row.schema_version,
+        )
+        return self._posting(response, row.user, row.request_id, now)
+
     def command_failed(self, row: CommandRow, check: Check, now: float) -> list[PostingRow]:
         """Return the posting that tells why an accepted command failed; none when its user is gone.
 
@@ -121,15 +149,40 @@ class DuisWriter:
         )
         return self._posting(response, row.user, row.request_id, now)
 
+    def command_failure_alert(
+        self, row: CommandRow, alert_code: str, now: float
+    ) -> list[PostingRow]:
+        """Return the posting of a DCC alert that an accepted command failed.
+
+        Args:
+            row: the command.
+            alert_code: for example "N12".
+            now: seconds since 1970.
+        """
+        request_id = RequestId(row.user, row.device, row.originator_counter)
+        response = Response(
+            response_code=Code.SUCCESS,
+            response_date_time=utc(now),
+            body=DccAlertBody(alert_code, CommandFailure(request_id, row.device)),
+            schema_version=row.schema_version,
+        )
+        return self._posting(response, row.user, row.request_id, now)
+
     def device_alert(
-        self, alert: Alert, payload: bytes, user: EntityId, now: float
+        self,
+        alert: Alert,
+        payload: bytes,
+        user: EntityId,
+        now: float,
+        *,
+        throttled: Throttled | None = None,
     ) -> list[PostingRow]:
         """Return the posting of a device's alert to one user; none when it is no user of ours."""
         response_id = RequestId(alert.originator_id, user, alert.originator_counter)
         response = Response(
             response_code=Code.SUCCESS,
             response_date_time=utc(now),
-            body=DeviceAlertBody(alert.alert_code, payload),
+            body=DeviceAlertBody(alert.alert_code, payload, throttled),
             response_id=response_id,
             schema_version=self._state.config.schema_version,
         )
@@ -146,7 +199,10 @@ class DuisWriter:
             )
             return []
         xml = self._build(response, self._signer, settings.receive_url)
-        return [self._state.next_posting(user, reference=reference, kind=kind, xml=xml, now=now)]
+        return [
+            self._state.next_posting(user, reference=reference, kind=kind, xml=xml, now=now)
+            for _ in range(self._state.behaviour.copies)
+        ]
 
     def _build(self, response: Response, signer: XmlSigner | None, service: str) -> bytes:
         xml = build_response(response, signer)

@@ -39,13 +39,23 @@ class Outbox:
         # When to try again, what, after which failure: an entry of an earlier failure is void.
         self._pauses: list[tuple[float, int, int]] = []
         self._unreached: dict[EntityId, dict[int, None]] = {}
-        self.enqueue(state.stored_postings, now)
+        self._take(state.stored_postings, now, 0.0)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def enqueue(self, rows: Sequence[PostingRow], now: float) -> None:
-        """Take over messages that are already saved."""
+    def enqueue(self, rows: Sequence[PostingRow], now: float, *, delay_s: float = 0.0) -> None:
+        """Take over messages that are already saved.
+
+        Args:
+            rows: the messages.
+            now: seconds since 1970.
+            delay_s: how long the DCC takes before the first attempt, in seconds, beside what
+                State.behaviour says; a restart cuts it short.
+        """
+        self._take(rows, now, delay_s + self._state.behaviour.delay_s)
+
+    def _take(self, rows: Sequence[PostingRow], now: float, delay_s: float) -> None:
         for row in rows:
             if row.user not in self._state.users:
                 # It stays in the storage: the settings may name the user again.
@@ -54,10 +64,15 @@ class Outbox:
                     f"{row.kind} {row.reference} waits for {row.user}, no user of this DCC",
                 )
                 continue
-            retry_until = now + self._state.config.post_limit_s
-            self._waiting[row.posting_id] = _Waiting(row, retry_until)
-            self._ready.setdefault(row.user, deque()).append(row.posting_id)
-            self._fill(row.user)
+            retry_until = now + delay_s + self._state.config.post_limit_s
+            waiting = self._waiting[row.posting_id] = _Waiting(row, retry_until)
+            ready = self._ready.setdefault(row.user, deque())
+            if delay_s > 0:
+                waiting.paused = True
+                heapq.heappush(self._pauses, (now + delay_s, row.posting_id, waiting.failures))
+            else:
+                ready.append(row.posting_id)
+                self._fill(row.user)
 
     def handle_posted(self, posting_id: int) -> None:
         """The user took a message."""
@@ -155,4 +170,4 @@ class Outbox:
             posting_id = ready.popleft()
             in_flight.add(posting_id)
             row = self._waiting[posting_id].row
-            self._state.effects.append(Post(posting_id, url, row.xml))
+            self._state.effects.append(Post(posting_id, user, url, row.xml))

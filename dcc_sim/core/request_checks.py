@@ -18,10 +18,14 @@ from dcc_sim.core.services import (
     COMMANDABLE_STATUSES,
     ELIGIBLE_DEVICE_TYPES,
     ELIGIBLE_ROLES,
-    LOCAL_DELIVERY_VARIANTS,
+    OFFERED,
+    READ_INVENTORY,
+    RETURN_LOCAL_COMMAND_RESPONSE,
+    SCHEMA_VERSIONS,
     SERVICE_OF_COMMAND_VARIANT,
-    SIGNED_PRE_COMMAND_VARIANT,
+    SIGNED_PRE_COMMAND_VARIANTS,
     TRANSFORM_VARIANT,
+    UPDATE_INVENTORY,
     Service,
 )
 from dcc_sim.core.state import State, utc
@@ -29,7 +33,15 @@ from dcc_sim.errors import RequestRefused
 from dcc_sim.ports import CommandRow, CommandState
 from gbcs.certificates import Role
 from gbcs.crypto import verify_message
-from gbcs.duis import ParsedRequest, Request, SignedPreCommandBody, UpdateAlcDescriptions
+from gbcs.duis import (
+    ParsedRequest,
+    ReadInventory,
+    Request,
+    ReturnLocalCommandResponse,
+    SignedPreCommandBody,
+    UpdateAlcDescriptions,
+    UpdateInventory,
+)
 from gbcs.errors import (
     BuildError,
     CertificateError,
@@ -63,6 +75,16 @@ class Submission:
 RequestCheck: TypeAlias = Callable[[Submission, State, Keys], None]
 
 
+def check_schema_version(submission: Submission, _state: State, _keys: Keys) -> None:
+    """SCHEMA_VERSION: the DCC speaks it."""
+    version = submission.request.schema_version
+    if version not in SCHEMA_VERSIONS:
+        raise RequestRefused(
+            Check.SCHEMA_VERSION,
+            f"schema version {version}: this DCC takes {', '.join(SCHEMA_VERSIONS)}",
+        )
+
+
 def check_signature(submission: Submission, _state: State, keys: Keys) -> None:
     """XML_SIGNATURE, CERTIFICATE: who signed is the originator, and it is a user's XML key."""
     originator = submission.request.originator_id
@@ -70,6 +92,7 @@ def check_signature(submission: Submission, _state: State, keys: Keys) -> None:
         certificate = submission.parsed.verify(
             keys.keystore, role=Role.XML_SIGNING_USER, at=utc(submission.now)
         )
+        keys.check_not_revoked(certificate)
     except XmlSignatureInvalid as error:
         raise RequestRefused(Check.XML_SIGNATURE, str(error)) from None
     except CertificateError as error:
@@ -162,7 +185,7 @@ def check_command_variant(submission: Submission, _state: State, _keys: Keys) ->
             f"{request.command_variant}; it has {', '.join(map(str, sorted(allowed))) or 'none'}",
         )
     carries_signed = isinstance(request.body, SignedPreCommandBody)
-    wants_signed = request.command_variant in (SIGNED_PRE_COMMAND_VARIANT, 6, 7)
+    wants_signed = request.command_variant in SIGNED_PRE_COMMAND_VARIANTS
     if carries_signed != wants_signed:
         raise RequestRefused(
             Check.COMMAND_VARIANT,
@@ -182,31 +205,40 @@ def check_address(submission: Submission, _state: State, _keys: Keys) -> None:
         )
 
 
-def check_local_delivery(submission: Submission, _state: State, _keys: Keys) -> None:
-    """LOCAL_DELIVERY: the command is to go over the SM WAN."""
-    variant = submission.request.command_variant
-    if variant in LOCAL_DELIVERY_VARIANTS:
-        raise RequestRefused(
-            Check.LOCAL_DELIVERY,
-            f"command variant {variant} asks for local delivery, which is not simulated; "
-            f"use {SIGNED_PRE_COMMAND_VARIANT}",
-        )
-
-
 def check_offered(submission: Submission, _state: State, _keys: Keys) -> None:
-    """OFFERED: the simulator does this service."""
+    """OFFERED: the simulator does this service, and this part of it."""
     variant = submission.request.service_reference_variant
-    if variant != PreCommand.service_reference_variant:
+    body = submission.request.body
+    if variant not in OFFERED:
         raise RequestRefused(
             Check.OFFERED,
-            f"service {variant} is not simulated; {PreCommand.service_reference_variant} is",
+            f"service {variant} is not simulated; {', '.join(OFFERED)} are",
         )
+    if isinstance(body, UpdateInventory) and body.status is None:
+        raise RequestRefused(
+            Check.OFFERED, f"{body.change} is not simulated; a change of a device's status is"
+        )
+
+
+_NON_DEVICE_BODIES = {
+    READ_INVENTORY: ReadInventory,
+    UPDATE_INVENTORY: UpdateInventory,
+    RETURN_LOCAL_COMMAND_RESPONSE: ReturnLocalCommandResponse,
+}
 
 
 def check_structure(submission: Submission, _state: State, _keys: Keys) -> None:
-    """STRUCTURE: what is to be transformed can be said in a command."""
-    if submission.request.command_variant == TRANSFORM_VARIANT:
-        transform(submission.request)
+    """STRUCTURE: the body is the service's; what is to be transformed fits a command."""
+    request = submission.request
+    if request.command_variant == TRANSFORM_VARIANT:
+        transform(request)
+    elif submission.service is Service.NON_DEVICE:
+        expected = _NON_DEVICE_BODIES[request.service_reference_variant]
+        if not isinstance(request.body, expected):
+            raise RequestRefused(
+                Check.STRUCTURE,
+                f"{request.service_reference_variant} needs {expected.__name__} in its body",
+            )
 
 
 def check_counter(submission: Submission, state: State, _keys: Keys) -> None:
@@ -225,13 +257,23 @@ def check_counter(submission: Submission, state: State, _keys: Keys) -> None:
         case CounterStanding.NEW:
             return
         case _:
-            if submission.service is Service.TRANSFORM:
-                _check_repeated_transform(request, row)
-            elif row is None or row.state is not CommandState.TRANSFORMED:
-                raise RequestRefused(
-                    Check.ALREADY_ACCEPTED,
-                    f"the signed pre-command of {request.request_id} was already accepted",
-                )
+            if submission.service is Service.NON_DEVICE:
+                raise _used_before(request)
+            match submission.service:
+                case Service.NON_DEVICE:
+                    raise _used_before(request)
+                case Service.TRANSFORM:
+                    _check_repeated_transform(request, row)
+                case Service.SEND_COMMAND:
+                    _check_not_accepted(request, row)
+
+
+def _check_not_accepted(request: Request, row: CommandRow | None) -> None:
+    if row is None or row.state is not CommandState.TRANSFORMED:
+        raise RequestRefused(
+            Check.ALREADY_ACCEPTED,
+            f"the signed pre-command of {request.request_id} was already accepted",
+        )
 
 
 def _check_repeated_transform(request: Request, row: CommandRow | None) -> None:
@@ -241,11 +283,15 @@ def _check_repeated_transform(request: Request, row: CommandRow | None) -> None:
         or row.state is not CommandState.TRANSFORMED
         or transform(request).to_bytes() != row.pre_command
     ):
-        raise RequestRefused(
-            Check.COUNTER_USED,
-            f"counter {request.originator_counter} of {request.originator_id} was used before; "
-            "each request needs a higher one",
-        )
+        raise _used_before(request)
+
+
+def _used_before(request: Request) -> RequestRefused:
+    return RequestRefused(
+        Check.COUNTER_USED,
+        f"counter {request.originator_counter} of {request.originator_id} was used before; "
+        "each request needs a higher one",
+    )
 
 
 def check_correlation(submission: Submission, signed: SignedPreCommand, state: State) -> None:
@@ -274,6 +320,7 @@ def check_gbcs_signature(submission: Submission, signed: SignedPreCommand, keys:
 
 
 ALL_REQUESTS: tuple[RequestCheck, ...] = (
+    check_schema_version,
     check_signature,
     check_user,
     check_role,
@@ -283,7 +330,6 @@ ALL_REQUESTS: tuple[RequestCheck, ...] = (
     check_device_type,
     check_command_variant,
     check_address,
-    check_local_delivery,
     check_offered,
     check_structure,
     check_counter,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dcc_sim.config import ThresholdConfig
+from dcc_sim.core.anomaly import AnomalyDetector
 from dcc_sim.core.checks import Check
 from dcc_sim.core.command_desk import CommandDesk
 from dcc_sim.core.effects import Reply, Severity
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.messages import DuisWriter
+from dcc_sim.core.non_device_desk import NonDeviceDesk
+from dcc_sim.core.quarantine import Quarantine
 from dcc_sim.core.request_checks import (
     ALL_REQUESTS,
     Submission,
@@ -17,13 +21,14 @@ from dcc_sim.core.request_checks import (
     signed_pre_command,
     transform,
 )
-from dcc_sim.core.services import Service
+from dcc_sim.core.services import LOCAL_DELIVERY_ALONE, LOCAL_DELIVERY_VARIANTS, Service
 from dcc_sim.core.state import State
 from dcc_sim.errors import RequestRefused
 from dcc_sim.ports import CommandRow, CommandState
 from gbcs.crypto import add_mac
 from gbcs.duis import (
     AcknowledgementBody,
+    LocalCommandBody,
     ParsedRequest,
     PreCommandBody,
     Request,
@@ -45,6 +50,7 @@ class RequestDesk:
         keys: the DCC's keys and everybody's certificates.
         writer: makes the DUIS responses.
         commands: takes what was accepted.
+        quarantine: takes what breaks a threshold.
         schema: validates requests if given.
     """
 
@@ -54,12 +60,16 @@ class RequestDesk:
         keys: Keys,
         writer: DuisWriter,
         commands: CommandDesk,
+        quarantine: Quarantine,
         schema: Schema | None,
     ) -> None:
         self._state = state
         self._keys = keys
         self._writer = writer
         self._commands = commands
+        self._quarantine = quarantine
+        self._anomalies = AnomalyDetector(state)
+        self._non_device = NonDeviceDesk(state, commands)
         self._schema = schema
 
     def receive_untrusted_request(self, service: Service, octets: bytes, now: float) -> Reply:
@@ -97,7 +107,21 @@ class RequestDesk:
             check(submission, self._state, self._keys)
         if service is Service.TRANSFORM:
             return self._transform(parsed.message, now)
+        if service is Service.NON_DEVICE:
+            return self._do_without_device(parsed.message, now)
         return self._accept(submission)
+
+    def _do_without_device(self, request: Request, now: float) -> bytes:
+        answer = self._non_device.answer(request, now)
+        done = isinstance(answer, AcknowledgementBody)
+        self._state.note(Severity.INFO, f"did {request.request_id}")
+        return self._writer.answer(
+            request,
+            Code.ACCEPTED if done else Code.SUCCESS,
+            answer,
+            now,
+            service=Service.NON_DEVICE,
+        )
 
     def _transform(self, request: Request, now: float) -> bytes:
         pre_command = transform(request).to_bytes()
@@ -130,27 +154,45 @@ class RequestDesk:
         try:
             secret = self._keys.device_secret(request.target_id, submission.now)
         except CertificateError as error:
-            raise RequestRefused(Check.SYSTEM, f"cannot add the MAC: {error}") from None
+            raise RequestRefused(Check.MAC, f"cannot add the MAC: {error}") from None
+        variant = request.service_reference_variant
+        broken = self._anomalies.broken(request.originator_id, variant, submission.now)
+        if broken is not None:
+            self._quarantine.check_room(request.originator_id)
         command = add_mac(signed, secret).to_bytes()
         row = self._state.commands[(request.originator_id, request.originator_counter)]
         self._journal_gbcs("signed_pre_command", request, signed.to_bytes())
         self._journal_gbcs("command", request, command)
-        self._commands.accept(
-            replace(
-                row,
-                state=CommandState.ACCEPTED,
-                command=command,
-                schema_version=request.schema_version,
-            ),
-            submission.now,
+        local_alone = request.command_variant == LOCAL_DELIVERY_ALONE
+        row = replace(
+            row,
+            state=CommandState.LOCAL if local_alone else CommandState.ACCEPTED,
+            command=command,
+            schema_version=request.schema_version,
+            command_variant=request.command_variant,
         )
-        self._state.note(Severity.INFO, f"accepted {request.request_id}")
+        self._anomalies.count(request.originator_id, variant, submission.now)
+        return self._pass_on(request, row, broken, submission.now)
+
+    def _pass_on(
+        self, request: Request, row: CommandRow, broken: ThresholdConfig | None, now: float
+    ) -> bytes:
+        """ANOMALY: let a command go on its way, or hold it back; either way it is accepted."""
+        body: AcknowledgementBody | LocalCommandBody = AcknowledgementBody()
+        if broken is not None:
+            self._quarantine.hold(row, broken, now)
+        else:
+            self._commands.accept(row, now)
+            if row.command_variant in LOCAL_DELIVERY_VARIANTS:
+                body = LocalCommandBody(row.command)
+            self._state.note(Severity.INFO, f"accepted {request.request_id}")
+        done = isinstance(body, AcknowledgementBody)
         return self._writer.answer(
             request,
-            Code.ACCEPTED,
-            AcknowledgementBody(),
-            submission.now,
-            service=submission.service,
+            Code.ACCEPTED if done else Code.SUCCESS,
+            body,
+            now,
+            service=Service.SEND_COMMAND,
         )
 
     def _refuse(

@@ -14,8 +14,10 @@ class Service(enum.Enum):
 
 
 TRANSFORM_VARIANT = 4
-SIGNED_PRE_COMMAND_VARIANT = 5
-LOCAL_DELIVERY_VARIANTS = frozenset({2, 3, 6, 7})
+SIGNED_PRE_COMMAND_VARIANTS = frozenset({5, 6, 7})
+LOCAL_DELIVERY_VARIANTS = frozenset({6, 7})
+"""Of the signed pre-commands, those whose answer carries the command. Source: DUIS 5.4."""
+LOCAL_DELIVERY_ALONE = 6
 
 SERVICE_OF_COMMAND_VARIANT = {
     1: Service.SEND_COMMAND,
@@ -51,8 +53,23 @@ COMMAND_VARIANTS: dict[str, frozenset[int]] = {
 }
 """By service reference variant. Source: DUIS schema 5.4, ServiceReferenceVariant."""
 
-ELIGIBLE_ROLES: dict[str, frozenset[str]] = {"6.14.1": frozenset({"supplier"})}
-"""Only an electricity import supplier may set labels. Source: DUIS 5.4, 6.14.1, role IS."""
+READ_INVENTORY = "8.2"
+UPDATE_INVENTORY = "8.4"
+RETURN_LOCAL_COMMAND_RESPONSE = "8.13"
+
+OFFERED = ("6.14.1", READ_INVENTORY, UPDATE_INVENTORY, RETURN_LOCAL_COMMAND_RESPONSE)
+"""The service reference variants that the simulator does."""
+
+SCHEMA_VERSIONS = ("5.2", "5.3", "5.4")
+"""The DUIS versions in which requests may come."""
+
+ELIGIBLE_ROLES: dict[str, frozenset[str]] = {
+    "6.14.1": frozenset({"supplier"}),
+    UPDATE_INVENTORY: frozenset({"supplier"}),
+    RETURN_LOCAL_COMMAND_RESPONSE: frozenset({"supplier"}),
+}
+"""Only an electricity import supplier may set labels (source: DUIS 5.4, 6.14.1, role IS); that
+the same holds for the two other services is assumed."""
 
 ELIGIBLE_DEVICE_TYPES: dict[str, frozenset[str]] = {"6.14.1": frozenset({"ESME"})}
 """Source: GBCS 4.3, use case ECS46a: an ESME keeps the labels of its auxiliary controllers."""

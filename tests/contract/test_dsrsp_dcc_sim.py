@@ -66,6 +66,7 @@ async def system(
                 "dcc_id": DCC,
                 "duis_listen": "127.0.0.1:0",
                 "device_listen": "127.0.0.1:0",
+                "smki_listen": "127.0.0.1:0",
                 "state": ":memory:",
                 "test_mode": True,
                 "users": users,

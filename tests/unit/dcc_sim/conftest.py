@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from dcc_sim import DccSimConfig, DeviceConfig, Simulator, UserConfig
 from dcc_sim.core.dcc import Dcc
 from dcc_sim.core.effects import Deliver, Effect, Note, Post
+from dcc_sim.core.faults import Fault, Faults
 from dcc_sim.core.keys import Keys
+from dcc_sim.core.network import NetworkProfile
 from dcc_sim.core.services import Service
+from dcc_sim.core.sm_wan import Surroundings
 from dcc_sim.ports import Storage
+from dcc_sim.profile_files import load_profile
+from dcc_sim.randomness import SeededStreams
 from dcc_sim.store import SqliteStore
 from gbcs import (
     Alert,
@@ -184,6 +189,45 @@ class Requests:
         fields = {"command_variant": 5, "body": SignedPreCommandBody(payload)}
         return self.transform(counter, **(fields | changes))
 
+    def non_device(
+        self, variant: str, body: Any, *, originator_counter: int = 1000, **changes: Any
+    ) -> Request:
+        fields = {
+            "target_id": DCC,
+            "command_variant": 8,
+            "body": body,
+            "service_reference": ".".join(variant.split(".")[:2]),
+            "service_reference_variant": variant,
+        }
+        return self.transform(originator_counter, **(fields | changes))
+
+    def response(
+        self,
+        counter: int = 1,
+        results: tuple[int, ...] = (0,),
+        signer: EntityId = DEVICE,
+        **changes: Any,
+    ) -> Response:
+        fields = {
+            "originator_id": DEVICE,
+            "target_id": SUPPLIER,
+            "originator_counter": counter,
+            "results": results,
+            "signature": None,
+        }
+        return sign_response(Response(**(fields | changes)), self.pki.device_signer(signer))
+
+    def alert(self, counter: int = 1) -> Alert:
+        alert = Alert(
+            originator_id=DEVICE,
+            target_id=SUPPLIER,
+            originator_counter=counter,
+            text="up",
+            date_time=GbcsDateTime.from_timestamp(1_700_000_000.0),
+            supplementary_remote_party_id=LOAD_CONTROLLER,
+        )
+        return sign_alert(alert, self.pki.device_signer())
+
     def octets(self, request: Request) -> bytes:
         return build_request(request, self.pki.supplier_xml)
 
@@ -239,6 +283,7 @@ def base_config(receive_url: str = "http://127.0.0.1:9", **changes: Any) -> DccS
     config = DccSimConfig(
         duis_listen="127.0.0.1:0",
         device_listen="127.0.0.1:0",
+        smki_listen="127.0.0.1:0",
         dcc_id=DCC,
         state=":memory:",
         test_mode=True,
@@ -272,6 +317,8 @@ class Core:
         schema: Schema | None = None,
         journal: Journal | None = None,
         now: float = 1_800_000_000.0,
+        profile: NetworkProfile | None = None,
+        scenario: Sequence[Fault] = (),
         **changes: Any,
     ) -> None:
         self.pki = pki
@@ -281,6 +328,8 @@ class Core:
         self.schema = schema
         self.journal = NullJournal() if journal is None else journal
         self.keys = Keys(pki.keystore, DCC)
+        self.profile = load_profile("none") if profile is None else profile
+        self.faults = Faults(scenario)
         self.dcc = self.make()
         self.notes: list[str] = []
 
@@ -291,6 +340,7 @@ class Core:
             self.storage,
             schema=self.schema,
             journal=self.journal,
+            surroundings=Surroundings(self.profile, SeededStreams(7), self.faults),
             now=self.now,
         )
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from dcc_sim import CHECKS, Check, ConfigError, DeviceConfig
+from dcc_sim import CHECKS, Check, ConfigError, DeviceConfig, Told
+from dcc_sim.core.checks import describe_checks
 from gbcs import EcdsaSigner, Label, sign_pre_command
 from gbcs.crypto import add_mac
 from gbcs.duis import (
+    DCC_ALERT_CODES,
     RESPONSE_CODES,
     ErrorBody,
     PreCommandBody,
+    ReadInventory,
+    ReturnLocalCommandResponse,
     UpdateAlcDescriptions,
+    UpdateInventory,
     build_request,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 # For each check, a request that fails it and nothing before it: (service, octets, settings).
 CASES = {}
@@ -177,11 +185,12 @@ def _read_inventory(kit):
     return _with_foreign_body(kit, request)
 
 
-def _with_foreign_body(kit, request):
+def _with_foreign_body(kit, request, body=None):
     """Sign a request with a body that the library can read but not write."""
     octets = build_request(request, kit.pki.supplier_xml).decode()
     unsigned = re.sub(r"^<\?xml[^>]*\?>|<ds:Signature.*</ds:Signature>", "", octets, flags=re.S)
-    canonical = re.sub(r"(?<=<sr:Body>).*(?=</sr:Body>)", _INVENTORY, unsigned.strip(), flags=re.S)
+    body = _INVENTORY if body is None else body
+    canonical = re.sub(r"(?<=<sr:Body>).*(?=</sr:Body>)", body, unsigned.strip(), flags=re.S)
     signature = kit.pki.supplier_xml.signature_over(canonical)
     return canonical.replace("</sr:Request>", signature + "</sr:Request>").encode()
 
@@ -203,14 +212,121 @@ def one_label_twice(kit):
     return "serviceT", octets.replace(b'index="2"', b'index="1"')
 
 
-@case(Check.LOCAL_DELIVERY)
-def for_a_hand_held_terminal(kit):
-    return "serviceS", kit.requests.octets(kit.requests.signed(command_variant=6))
+@case(Check.STRUCTURE)
+def another_non_device_body(kit):
+    body = UpdateInventory(kit.device, "UpdateDeviceStatusExceptCH", "Pending")
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.2", body))
 
 
 @case(Check.OFFERED)
-def inventory(kit):
-    return "serviceD", _read_inventory(kit)
+def other_non_device_service(kit):
+    body = ReadInventory(device_id=kit.device)
+    return "serviceD", kit.requests.octets(kit.requests.non_device("12.1", body))
+
+
+@case(Check.OFFERED)
+def other_change_of_the_inventory(kit):
+    body = UpdateInventory(kit.device, "UpdateDeviceStatusExceptCH", "Pending")
+    request = kit.requests.non_device("8.4", body)
+    change = "<sr:DeleteDevice></sr:DeleteDevice>"
+    inventory = (
+        f"<sr:UpdateInventory><sr:DeviceID>{kit.device}</sr:DeviceID>{change}</sr:UpdateInventory>"
+    )
+    return "serviceD", _with_foreign_body(kit, request, inventory)
+
+
+@case(Check.SCHEMA_VERSION)
+def too_old_a_schema_version(kit):
+    return "serviceT", kit.requests.octets(kit.requests.transform(schema_version="5.1"))
+
+
+@case(Check.SCHEMA_VERSION)
+def too_new_a_schema_version(kit):
+    return "serviceT", kit.requests.octets(kit.requests.transform(schema_version="5.5"))
+
+
+@case(Check.ROLE)
+def load_controller_changes_the_inventory(kit):
+    body = UpdateInventory(kit.device, "UpdateDeviceStatusExceptCH", "Pending")
+    request = kit.requests.non_device("8.4", body, originator_id=kit.load_controller)
+    return "serviceD", build_request(request, kit.pki.load_controller_xml)
+
+
+@case(Check.INVENTORY_FOUND)
+def not_in_the_inventory(kit):
+    body = ReadInventory(device_id=kit.stranger)
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.2", body))
+
+
+@case(Check.INVENTORY_FOUND)
+def no_address_is_known(kit):
+    body = ReadInventory(uprn="1")
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.2", body))
+
+
+@case(Check.INVENTORY_DEVICE)
+def change_of_an_unknown_device(kit):
+    body = UpdateInventory(kit.stranger, "UpdateDeviceStatusExceptCH", "Pending")
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.4", body))
+
+
+@case(Check.INVENTORY_DEVICE)
+def change_of_another_suppliers_device(kit):
+    body = UpdateInventory(kit.device, "UpdateDeviceStatusExceptCH", "Pending")
+    device = DeviceConfig(entity_id=kit.device, supplier_id=kit.stranger)
+    octets = kit.requests.octets(kit.requests.non_device("8.4", body))
+    return "serviceD", octets, {"devices": [device]}
+
+
+@case(Check.INVENTORY_STATUS)
+def a_meter_is_no_communications_hub(kit):
+    body = UpdateInventory(kit.device, "UpdateDeviceStatusCH", "Withdrawn")
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.4", body))
+
+
+@case(Check.INVENTORY_STATUS)
+def a_communications_hub_is_no_meter(kit):
+    body = UpdateInventory(kit.device, "UpdateDeviceStatusExceptCH", "Pending")
+    device = DeviceConfig(entity_id=kit.device, device_type="CHF")
+    octets = kit.requests.octets(kit.requests.non_device("8.4", body))
+    return "serviceD", octets, {"devices": [device]}
+
+
+@case(Check.LOCAL_RESPONSE)
+def garbage_returned(kit):
+    body = ReturnLocalCommandResponse(b"garbage")
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.13", body))
+
+
+@case(Check.LOCAL_RESPONSE)
+def command_returned(kit):
+    body = ReturnLocalCommandResponse(kit.requests.pre_command().to_bytes())
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.13", body))
+
+
+@case(Check.LOCAL_RESPONSE)
+def response_signed_by_another_device(kit):
+    body = ReturnLocalCommandResponse(kit.requests.response(signer=kit.other_device).to_bytes())
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.13", body))
+
+
+@case(Check.LOCAL_RESPONSE)
+def alert_returned(kit):
+    body = ReturnLocalCommandResponse(kit.requests.alert().to_bytes())
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.13", body))
+
+
+@case(Check.LOCAL_COMMAND)
+def response_to_what_was_never_sent(kit):
+    body = ReturnLocalCommandResponse(kit.requests.response().to_bytes())
+    return "serviceD", kit.requests.octets(kit.requests.non_device("8.13", body))
+
+
+@case(Check.COUNTER_USED)
+def counter_of_a_transform_for_a_reading(kit):
+    body = ReadInventory(device_id=kit.device)
+    request = kit.requests.non_device("8.2", body, originator_counter=1)
+    return "serviceD", kit.requests.octets(request)
 
 
 @case(Check.OFFERED)
@@ -314,7 +430,10 @@ OTHERWISE = {
     Check.SCHEMA: "test_schema_is_asked_first",
     Check.COUNTER_STALE: "test_counter_below_the_window",
     Check.ALREADY_ACCEPTED: "test_signed_pre_command_is_taken_once",
-    Check.SYSTEM: "test_device_without_a_certificate",
+    Check.MAC: "test_device_without_a_certificate",
+    Check.QUARANTINE_ROOM: "test_dcc_sim_quarantine.py",
+    Check.ANOMALY: "test_dcc_sim_quarantine.py",
+    Check.RELEASED: "test_dcc_sim_quarantine.py",
     Check.DEVICE_REACHABLE: "test_dcc_sim_commands.py",
     Check.DEVICE_RESPONDS: "test_dcc_sim_commands.py",
 }
@@ -328,7 +447,13 @@ def test_every_check_is_tried():
 
 def test_the_table_has_every_check_in_order_with_a_code_of_the_schema():
     assert list(CHECKS) == list(Check)
-    assert all(row.code in RESPONSE_CODES for row in CHECKS.values())
+    for row in CHECKS.values():
+        assert row.code in (DCC_ALERT_CODES if row.told is Told.ALERT else RESPONSE_CODES)
+
+
+def test_the_table_for_readers_is_the_code():
+    table = (ROOT / "specs" / "dcc-sim-checks.md").read_text(encoding="utf-8")
+    assert describe_checks() in table, "run scripts/make_dcc_sim_checks.py"
 
 
 def test_schema_is_asked_first(make_core, schema, kit):
@@ -351,7 +476,7 @@ def test_what_the_simulator_says_is_valid(make_core, schema, kit):
     for service, request in (
         ("serviceT", b"garbage"),
         ("serviceT", octets(kit.requests.transform(target_id=kit.stranger))),
-        ("serviceD", _read_inventory(kit)),
+        ("serviceD", octets(kit.requests.non_device("8.2", ReadInventory(uprn="1")))),
     ):
         _, answer = core.request(service, request)
         assert isinstance(answer.message.body, ErrorBody)
@@ -411,14 +536,20 @@ def test_device_without_a_certificate(make_core, kit):
     core.code("serviceT", kit.requests.octets(kit.requests.transform(**request)))
     made = sign_pre_command(kit.requests.pre_command(**request), kit.pki.supplier_signer)
     signed = kit.requests.signed(payload=made.to_bytes(), **request)
-    assert core.code("serviceS", kit.requests.octets(signed)) == CHECKS[Check.SYSTEM].code
+    assert core.code("serviceS", kit.requests.octets(signed)) == CHECKS[Check.MAC].code
 
 
 def test_codes_can_be_changed(make_core, make_config, kit):
     core = make_core(response_codes={"USER": "E3"})
     request = kit.requests.transform(originator_id=kit.stranger)
     assert core.code("serviceT", build_request(request, kit.pki.stranger_xml)) == "E3"
-    for wrong in ({"NO_SUCH_CHECK": "E1"}, {"USER": "E999"}):
+    make_config(response_codes={"ANOMALY": "N1"})
+    for wrong in (
+        {"NO_SUCH_CHECK": "E1"},
+        {"USER": "E999"},
+        {"USER": "N1"},
+        {"ANOMALY": "E1"},
+    ):
         with pytest.raises(ConfigError):
             make_config(response_codes=wrong)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -96,6 +97,11 @@ def cli() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; known errors become one line for a person."""
+    if sys.stdin is None:  # closed by whoever started us: there is nothing to read
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 (while it lives)
+    if sys.stdout is None:
+        CommandFailed("standard output is closed: redirect it to a file or /dev/null").show()
+        return EXIT_BAD_INPUT
     try:
         result = cli.main(args=arguments, prog_name="smtunnel", standalone_mode=False)
     except click.exceptions.Exit as leaving:
@@ -108,8 +114,17 @@ def run(arguments: list[str] | None = None) -> int:
     except (LabError, GbcsError, TunnelError) as error:
         CommandFailed(str(error)).show()
         return EXIT_BAD_INPUT
-    except BrokenPipeError:
-        # The reader went away (`| head`): not our error; keep the interpreter from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit:
+        # So click and rich end when the reader went away (`| head`): no error of ours, but what
+        # was to be said was not heard, and a message not taken.
+        return EXIT_NO
+    except OSError as error:
+        _drop_output()
+        CommandFailed(f"the operating system refused: {error}").show()
+        return EXIT_BAD_INPUT
     return result if isinstance(result, int) else 0
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from complaining at its end about what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,12 +86,13 @@ def test_what_the_reader_did_not_take_is_not_acknowledged(
     receive: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object, **__: object) -> None:
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, "gone")
 
     monkeypatch.setattr("lab.cli.talk.click.echo", gone)
-    monkeypatch.setattr("lab.cli.app.os.dup2", lambda *_: None)
+    for stream in ("stdout", "stderr"):  # click wraps them
+        monkeypatch.setattr(f"sys.{stream}", getattr(sys, stream))
     client = FakeClient(b"x")
-    receive(client, "--json")
+    assert receive(client, "--json") == 1
     assert client.acknowledged == []
 
 

@@ -9,6 +9,7 @@
     POST /admin/v1/revocations                 {"issuer": "CN=Z1,OU=07", "serial": "123"} -> 204
     GET  /admin/v1/behaviour                   -> 200 {"copies": 1, "delay_s": 0.0}
     PUT  /admin/v1/behaviour                   the same -> 204
+    ...  /admin/v1/faults                      see dcc_sim.admin_faults
 
 A serial number is a decimal number as text: JSON's numbers are too short for it. Every request
 carries ``Authorization: Bearer TOKEN``. Errors are JSON: {"error": "..."}.
@@ -24,6 +25,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from dcc_sim.admin_faults import add_fault_routes
 from dcc_sim.core.dcc import Dcc
 from dcc_sim.core.quarantine import QuarantinedCommand
 from dcc_sim.core.state import ResponseBehaviour
@@ -73,6 +75,7 @@ def make_admin_app(engine: Engine, token: str) -> web.Application:
     _add_quarantine(app, engine)
     _add_revocations(app, engine)
     _add_behaviour(app, engine)
+    add_fault_routes(app, engine)
     return app
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 
 from dcc_sim.core.dcc import Dcc
 from dcc_sim.core.effects import Deliver, Note, Post, Reply, Restart
-from dcc_sim.core.faults import Fault, Hop, corrupted
+from dcc_sim.core.faults import Hop, corrupted
 from dcc_sim.core.services import Service
 from dcc_sim.errors import DccSimError, MessageDropped, StoreError
 from dcc_sim.ports import Storage
@@ -117,21 +117,6 @@ class Engine:
         if reply.delay_s + hit.delay_s > 0:
             await asyncio.sleep(reply.delay_s + hit.delay_s)
         return replace(reply, xml=corrupted(reply.xml)) if hit.corrupt else reply
-
-    async def inject(self, fault: Fault) -> int | None:
-        """Let a fault come; returns its number if it waits for messages.
-
-        Raises:
-            StoreError: the state cannot be written.
-        """
-        fault_ids: list[int | None] = []
-        self._call(lambda dcc, now: fault_ids.append(dcc.inject(fault, now)))
-        if not fault_ids:
-            raise StoreError("the simulator cannot keep its state at the moment")
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
-        return fault_ids[0]
 
     async def perform(self, action: Callable[[Dcc, float], T]) -> T:
         """Call the logic; returns when what it did is durable.

@@ -187,7 +187,7 @@ class Simulator:
             DccSimError: the simulator does not run.
             StoreError: the state cannot be written.
         """
-        return await self._running().inject(fault)
+        return await self._running().perform(lambda dcc, now: dcc.inject(fault, now))
 
     def _running(self) -> Engine:
         if self._engine is None:

@@ -24,6 +24,8 @@ from aiohttp import web
 import cem
 import dcc_sim
 import dsrsp
+from dcc_sim.core.faults import Fault, parse_scenario
+from dcc_sim.profile_files import is_profile_path
 from dsrsp.logs import quiet_logger
 from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
@@ -104,17 +106,23 @@ def read_duis_schema(main_file: Path) -> Schema:
     return Schema(files, main_file.name)
 
 
-async def run_dcc_sim(config_path: Path, *, duis_schema: Path | None = None) -> None:
+async def run_dcc_sim(
+    config_path: Path, *, duis_schema: Path | None = None, scenario: Path | None = None
+) -> None:
     """Run the DCC simulator until SIGTERM or SIGINT.
 
     Args:
         config_path: a TOML file, see lab.config.DccSimFile.
         duis_schema: overrides the schema of the file.
+        scenario: overrides the scenario of the file.
     """
     file = load_config(config_path, DccSimFile)
     base = config_path.resolve().parent
     config = msgspec.structs.replace(file.simulator, state=_state_path(base, file.simulator.state))
+    if is_profile_path(config.network):
+        config = msgspec.structs.replace(config, network=str(base / config.network))
     schema_path = duis_schema or (base / config.duis_schema if config.duis_schema else None)
+    scenario_path = scenario or (base / config.scenario if config.scenario else None)
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
         stop = _stop_event("dcc-sim")
@@ -126,10 +134,19 @@ async def run_dcc_sim(config_path: Path, *, duis_schema: Path | None = None) -> 
                 journal=_journal(stack, base, file.journal, "dcc-sim"),
                 duis_listener=inherited_listener(config.duis_listen),
                 device_listener=inherited_listener(config.device_listen),
+                scenario=() if scenario_path is None else _read_scenario(scenario_path),
             )
         )
         _ready("dcc-sim", duis_port=simulator.duis_port, device_port=simulator.device_port)
         await stop.wait()
+
+
+def _read_scenario(path: Path) -> tuple[Fault, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the scenario: {error}") from None
+    return parse_scenario(text, where=str(path))
 
 
 async def run_dsrsp(config_path: Path) -> None:

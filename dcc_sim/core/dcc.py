@@ -8,7 +8,7 @@ from dcc_sim.config import DccSimConfig, check_behaviour
 from dcc_sim.core.command_desk import CommandDesk
 from dcc_sim.core.effects import Effect, Reply, Severity
 from dcc_sim.core.fault_desk import FaultDesk
-from dcc_sim.core.faults import Fault, Hit, Hop
+from dcc_sim.core.faults import Fault, Faults, Hit, Hop
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.messages import DuisWriter
 from dcc_sim.core.network.transport import DccTime
@@ -72,6 +72,7 @@ class Dcc:
         self._outbox = Outbox(self._state, now)
         self._sm_wan = SmWan(self._state, surroundings, now)
         self._network = self._sm_wan.network
+        self._surroundings = surroundings
         self._faults = FaultDesk(self._state, keys, surroundings.faults, self._network, now)
         self._commands = CommandDesk(
             self._state, keys, writer, self._outbox, self._network, surroundings.profile, now
@@ -202,6 +203,11 @@ class Dcc:
     ) -> None:
         """A Post effect came to nothing; reached says whether the user answered at all."""
         self._outbox.handle_post_failed(posting_id, reason, now, reached=reached)
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that wait for messages, and the hubs that are down."""
+        return self._surroundings.faults
 
     def inject(self, fault: Fault, now: float) -> int | None:
         """Let a fault come; returns its number if it waits for messages."""

@@ -23,6 +23,7 @@ class Post:
     """POST a DUIS message to a user; tell the logic how it went."""
 
     posting_id: int
+    user: EntityId
     url: str
     xml: bytes
 
@@ -43,12 +44,30 @@ class Note:
     text: str
 
 
-Effect: TypeAlias = Deliver | Post | Note
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Stop all that is not durable, and begin again after some time.
+
+    Attributes:
+        pause_s: how long nothing runs, in seconds.
+    """
+
+    pause_s: float
+
+
+Effect: TypeAlias = Deliver | Post | Note | Restart
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer in the same HTTP exchange."""
+    """The answer in the same HTTP exchange.
+
+    Attributes:
+        http_status: 200, or 400 when the request could not be read.
+        xml: the DUIS response.
+        delay_s: how long the DCC takes over it, in seconds.
+    """
 
     http_status: int
     xml: bytes
+    delay_s: float = 0.0

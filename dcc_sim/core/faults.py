@@ -90,6 +90,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"duration_s says nothing about a fault {kind!r}: leave it out")
         if self.kind is FaultKind.DUPLICATE and self.hop is Hop.ANSWER:
             raise ValueError("an HTTP exchange has one answer: duplicate the 'request' instead")
+        if self.hop in (Hop.REQUEST, Hop.ANSWER) and self.entity_id is not None:
+            raise ValueError(
+                f"on the hop {self.hop.value!r} nobody knows yet whose message it is: "
+                "leave entity_id out"
+            )
         if self.count < 1:
             raise ValueError(f"count must be at least 1, not {self.count}")
         for name in ("at_s", "delay_s", "duration_s"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lab.cli.network_profiles import profiles
 from lab.cli.talk import add_talk_commands, run_checked
 from lab.daemon import run_cem, run_dcc_sim, run_dsrsp
 
@@ -55,7 +56,7 @@ def _daemon(
     run_checked(work(config_path))
 
 
-@click.command("dcc-sim", short_help="Run the DCC simulator.")
+@click.group("dcc-sim", invoke_without_command=True, short_help="Run the DCC simulator.")
 @_config_option
 @_example_option
 @click.option(
@@ -64,6 +65,11 @@ def _daemon(
     help="The official DUIS schema (duis54.xsd, with the files that it includes beside it): "
     "everything that comes and goes is validated against it.",
 )
+@click.option(
+    "--scenario",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A TOML file with faults that come at their times (see dcc_sim/core/faults.py).",
+)
 @_log_option
 @click.pass_context
 def dcc_sim(
@@ -71,6 +77,7 @@ def dcc_sim(
     config_path: Path | None,
     example_config: bool,
     duis_schema: Path | None,
+    scenario: Path | None,
     log_level: str,
 ) -> None:
     """Run the DCC simulator: services T, S and D, access control broker, devices.
@@ -83,15 +90,19 @@ def dcc_sim(
     smtunnel pki init pki                       make test certificates and keys
     smtunnel dcc-sim --example-config > dcc-sim.toml
     smtunnel dcc-sim --config dcc-sim.toml
+    smtunnel dcc-sim profiles                   the networks that it can be
 
     It prints one JSON line when it is ready and runs until SIGTERM or Ctrl-C.
     """
     _start_logging(log_level)
 
     async def work(path: Path) -> None:
-        await run_dcc_sim(path, duis_schema=duis_schema)
+        await run_dcc_sim(path, duis_schema=duis_schema, scenario=scenario)
 
     _daemon(ctx, work, config_path, "dcc-sim.toml", example_config)
+
+
+dcc_sim.add_command(profiles)
 
 
 @click.group("dsrsp", invoke_without_command=True)

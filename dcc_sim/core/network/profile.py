@@ -12,6 +12,7 @@ import msgspec
 
 from dcc_sim.core.network.distributions import Distribution, Mixture, Part, Trace
 from dcc_sim.errors import ConfigError
+from gbcs.duis.codes import DCC_ALERT_CODES
 
 T = TypeVar("T")
 
@@ -228,6 +229,9 @@ class Retries(_Table, frozen=True):
     def __post_init__(self) -> None:
         for name in ("attempts", "interval_s", "contact_timeout_s", "response_timeout_s"):
             _check(self, name, _above_0)
+        for parameter in (self.not_delivered_alert, self.not_answered_alert):
+            if parameter is not None and parameter.value not in DCC_ALERT_CODES:
+                raise ValueError(f"{parameter.value!r} is no DCC alert code of the DUIS schema")
         if self.attempts is not None and self.attempts.value > 1 and self.interval_s is None:
             raise ValueError("attempts above 1 need interval_s")
 

@@ -104,24 +104,6 @@ Outcome: TypeAlias = Arrived | Lost
 
 
 @dataclass(slots=True, eq=False)
-class _Flight:
-    """One copy of a message on its way, and the times its way took so far."""
-
-    parcel: Parcel
-    octets: bytes
-    copy: int
-    entered: float
-    reasons: list[str]
-    dcc_s: float = 0.0
-    fault_s: float = 0.0
-    wan_s: float = 0.0
-    queue_s: float = 0.0
-    transfer_s: float = 0.0
-    han_s: float = 0.0
-    queued_at: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
 class _Link:
     """One way of one hub: one message at a time, the others wait."""
 
@@ -137,6 +119,25 @@ class _Link:
     is_busy: bool = False
     wakes_at: float | None = None
     was_down_at: float = -math.inf
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One copy of a message on its way, and the times its way took so far."""
+
+    parcel: Parcel
+    link: _Link
+    octets: bytes
+    copy: int
+    entered: float
+    reasons: list[str]
+    dcc_s: float = 0.0
+    fault_s: float = 0.0
+    wan_s: float = 0.0
+    queue_s: float = 0.0
+    transfer_s: float = 0.0
+    han_s: float = 0.0
+    queued_at: float = 0.0
 
 
 _NOWHERE = Region()
@@ -236,13 +237,13 @@ class Network:
         if link.direction is Direction.DOWN:
             dcc_s = self.dcc_time_s("dispatch", parcel.device) * self._time_scale
         for copy in range(1 + copies):
-            flight = _Flight(parcel, octets, copy, at, [hit.reason] if hit.reason else [])
+            flight = _Flight(parcel, link, octets, copy, at, [hit.reason] if hit.reason else [])
             flight.dcc_s, flight.fault_s = dcc_s, hit.delay_s
             link.in_flight += 1
             if hit.drop:
-                self._lose(flight, link, at, "dropped")
+                self._lose(flight, at, "dropped")
             elif link.in_flight > MAX_IN_FLIGHT:
-                self._lose(flight, link, at, f"{MAX_IN_FLIGHT} messages under way already")
+                self._lose(flight, at, f"{MAX_IN_FLIGHT} messages under way already")
             else:
                 first = self._enter_wan if link.direction is Direction.DOWN else self._enter_hub
                 self._schedule(at + dcc_s + hit.delay_s, first, flight)
@@ -278,13 +279,13 @@ class Network:
         return sum(link.in_flight for link in self._links.values())
 
     def _enter_wan(self, flight: _Flight, at: float) -> None:
-        link = self._link(flight.parcel)
+        link = flight.link
         region = link.region
         if link.weather is not None:
             probability = link.weather.loss_probability(at)
             if self._stream(link, "loss").random() < probability:
                 weather = "a bad time" if link.weather.is_bad(at) else "a good time"
-                self._lose(flight, link, at, f"lost on the SM WAN in {weather}")
+                self._lose(flight, at, f"lost on the SM WAN in {weather}")
                 return
         down = link.direction is Direction.DOWN
         latency = region.latency_down if down else region.latency_up
@@ -298,10 +299,10 @@ class Network:
         self._schedule(at + flight.wan_s, self._enter_hub if down else self._arrive, flight)
 
     def _enter_hub(self, flight: _Flight, at: float) -> None:
-        link = self._link(flight.parcel)
+        link = flight.link
         limit = link.region.buffer_messages
         if limit is not None and len(link.waiting) >= limit.value:
-            self._lose(flight, link, at, f"{limit.value} messages wait at the hub already")
+            self._lose(flight, at, f"{limit.value} messages wait at the hub already")
             return
         flight.queued_at = at
         link.waiting.append(flight)
@@ -328,7 +329,7 @@ class Network:
             while link.waiting:
                 flight = link.waiting.popleft()
                 flight.queue_s = at - flight.queued_at
-                self._lose(flight, link, at, "the hub is down")
+                self._lose(flight, at, "the hub is down")
             return
         link.was_down_at = at
         if until < math.inf and link.wakes_at != until:
@@ -336,7 +337,7 @@ class Network:
             self._schedule(until, self._pump, link)
 
     def _leave_hub(self, flight: _Flight, at: float) -> None:
-        link = self._link(flight.parcel)
+        link = flight.link
         link.is_busy = False
         if link.direction is Direction.DOWN:
             self._arrive(flight, at)
@@ -345,22 +346,21 @@ class Network:
         self._pump(link, at)
 
     def _arrive(self, flight: _Flight, at: float) -> None:
-        link = self._link(flight.parcel)
-        link.in_flight -= 1
+        flight.link.in_flight -= 1
         self._outcomes.append(Arrived(flight.parcel, flight.octets, flight.copy > 0))
-        self._record(flight, link, at, "arrived")
+        self._record(flight, at, "arrived")
 
-    def _lose(self, flight: _Flight, link: _Link, at: float, reason: str) -> None:
-        link.in_flight -= 1
+    def _lose(self, flight: _Flight, at: float, reason: str) -> None:
+        flight.link.in_flight -= 1
         flight.reasons.append(reason)
         self._outcomes.append(Lost(flight.parcel, ", ".join(flight.reasons), flight.copy > 0))
-        self._record(flight, link, at, "lost")
+        self._record(flight, at, "lost")
 
-    def _record(self, flight: _Flight, link: _Link, at: float, outcome: str) -> None:
+    def _record(self, flight: _Flight, at: float, outcome: str) -> None:
         self._journal.record(
             "network",
             hop=flight.parcel.hop.value,
-            link=link.name,
+            link=flight.link.name,
             device=str(flight.parcel.device),
             reference=flight.parcel.reference,
             copy=flight.copy,

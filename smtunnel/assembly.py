@@ -17,6 +17,7 @@ from smtunnel.limits import (
     INFLATER_OCTETS,
     body_bound,
 )
+from smtunnel.records import IndexRange
 from smtunnel.stream import StreamDecoder
 
 _KIND_SHIFT: Final = 20
@@ -122,6 +123,18 @@ class MessageAssembly:
     def missing(self) -> tuple[int, ...]:
         """List the indices not here, up to the last or, while that is unknown, the highest here."""
         return tuple(i for i in range(self._run, self._highest + 1) if i not in self._pieces)
+
+    def missing_ranges(self) -> tuple[IndexRange, ...]:
+        """List the indices not here as ranges, the last one open while the last is not known."""
+        ranges: list[IndexRange] = []
+        for index in self.missing():
+            if ranges and ranges[-1].start + ranges[-1].count == index:
+                ranges[-1] = IndexRange(ranges[-1].start, ranges[-1].count + 1)
+            else:
+                ranges.append(IndexRange(index, 1))
+        if self._last_index is None and self._highest < MAX_INDEX:
+            ranges.append(IndexRange(self._highest + 1, 0))
+        return tuple(ranges)
 
     def holds(self, index: int) -> bool:
         """Tell whether the fragment with this index has come."""

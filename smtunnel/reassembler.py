@@ -34,7 +34,7 @@ from smtunnel.events import (
 from smtunnel.fragments import Fragment, Payload, parse_untrusted_fragment
 from smtunnel.header import LAST_FLAG, MAX_INDEX, MAX_MESSAGE_ID, Compression, Originator
 from smtunnel.limits import Limits
-from smtunnel.records import AbortCode, MessageName
+from smtunnel.records import AbortCode, IndexRange, MessageName
 from smtunnel.uses import CONTROL_SLOT, Standing, Use, refusal, restore_uses
 from smtunnel.window import MAX_COUNTER, ReplayWindow, Verdict
 
@@ -412,15 +412,13 @@ class Reassembler:
         use = self._live_use(peer, tunnel_message_id)
         return None if use is None or use.assembly is None else use.assembly.missing()
 
-    def fragments_total(self, peer: bytes, tunnel_message_id: int) -> int | None:
-        """Return how many fragments a live data message has, or None while that is not known."""
-        use = self._live_use(peer, tunnel_message_id)
-        return None if use is None or use.assembly is None else use.assembly.fragments_total
+    def missing_ranges(self, peer: bytes, tunnel_message_id: int) -> tuple[IndexRange, ...]:
+        """List what a live data message lacks as ranges; empty where none is live.
 
-    def highest_index(self, peer: bytes, tunnel_message_id: int) -> int:
-        """Return the highest index of a live data message that has come; -1 where none is live."""
+        The last range is open where it is not known which fragment is the last.
+        """
         use = self._live_use(peer, tunnel_message_id)
-        return -1 if use is None or use.assembly is None else use.assembly.highest_index
+        return () if use is None or use.assembly is None else use.assembly.missing_ranges()
 
     def abort_message(self, peer: bytes, tunnel_message_id: int) -> list[Event]:
         """End a live data message of this id, if there is one; what comes of it is ignored."""

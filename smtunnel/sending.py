@@ -250,9 +250,23 @@ class MessageSender:
         events: list[SenderEvent] = []
         message = self._outbox.find(peer, name, control)
         if message is not None:
+            self._hurry_older(message, now)
             self._move(events, message, SendInput.CONFIRMED)
             self._outbox.settle(message, now)
         return events
+
+    def _hurry_older(self, newer: OutgoingMessage, now: float) -> None:
+        """A receipt for a newer message, and none for an older one: ask for that one soon."""
+        soon = now + self._policy.retry_first_s
+        for message in self._outbox.recipient(newer.peer).live:
+            if (
+                message.receipt_due is not None
+                and message.control is newer.control
+                and message.highest_counter < (newer.first_counter or 0)
+                and soon < message.receipt_due
+            ):
+                message.receipt_due = soon
+                self._outbox.settle(message, now)
 
     def missing(
         self, peer: bytes, name: MessageName, ranges: Iterable[IndexRange], now: float

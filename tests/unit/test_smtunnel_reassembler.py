@@ -38,7 +38,14 @@ from smtunnel.codec import encode_base64
 from smtunnel.control import ControlMessage, Record, build_control
 from smtunnel.errors import ControlInvalid, WindowTooLarge
 from smtunnel.events import ControlReceived
-from smtunnel.records import AbortCode, Cancelled, CapabilitiesWanted, MessageName, Receipt
+from smtunnel.records import (
+    AbortCode,
+    Cancelled,
+    CapabilitiesWanted,
+    IndexRange,
+    MessageName,
+    Receipt,
+)
 
 TAGS = 65_536
 PEER = b"\x00\xdb\x124Vx\x90\xa0"
@@ -470,11 +477,12 @@ def test_a_sender_may_give_up_its_message() -> None:
 def test_what_must_be_known_of_a_live_message_to_ask_for_the_rest() -> None:
     target = reassembler()
     payloads = list(enumerate(fragments(NOISE[:500])))
-    assert (target.fragments_total(PEER, 5), target.highest_index(PEER, 5)) == (None, -1)
+    assert target.missing_ranges(PEER, 5) == ()
     give(target, payloads[2:3])
-    assert (target.fragments_total(PEER, 5), target.highest_index(PEER, 5)) == (None, 2)
+    assert target.missing_ranges(PEER, 5) == (IndexRange(0, 2), IndexRange(3, 0))
     give(target, payloads[-1:])
-    assert target.fragments_total(PEER, 5) == len(payloads)
+    last = len(payloads) - 1
+    assert target.missing_ranges(PEER, 5) == (IndexRange(0, 2), IndexRange(3, last - 3))
 
 
 def test_a_window_that_is_too_large_for_this_end_is_refused_by_name() -> None:

@@ -384,6 +384,21 @@ def test_up_a_message_is_repeated_until_a_receipt_names_it() -> None:
     assert (bench.status.state, bench.status.final) == (DeliveryState.REASSEMBLED, True)
 
 
+def test_a_receipt_for_a_newer_message_makes_the_older_be_asked_for_soon() -> None:
+    bench = Bench(UP)
+    for ref in "abc":
+        bench.enqueue(ref)
+    a, b, c = bench.poll()
+    for sent in (a, b, c):
+        bench.transmitted(sent)
+    bench.now = 100.0
+    bench.keep(bench.sender.receipt(PEER, name_of(b), bench.now))
+    [again] = bench.wait(31)
+    assert again.ref == "a"
+    bench.restart()
+    assert [t.ref for t in bench.wait(200)] == ["c"]
+
+
 def test_one_fragment_asks_and_the_missing_list_says_what_to_send() -> None:
     bench = Bench(UP)
     bench.enqueue(octets=4000)

@@ -160,6 +160,22 @@ class Gateway:
                 f"{error}"
             ) from None
 
+    def _check_own_certificates(self, now: float) -> None:
+        """Tell of certificates that the DCC will refuse; receiving goes on without them."""
+        supplier = self._config.supplier_id
+        usage = KeyUsage.DIGITAL_SIGNATURE
+        # The certificate of a signer from elsewhere need not be in the key store.
+        roles = (Role.SUPPLIER,) if self._signer is None else ()
+        for role in (*roles, Role.XML_SIGNING_USER):
+            try:
+                certificate = self._keystore.certificate(supplier, usage, role=role)
+                at = datetime.fromtimestamp(now, UTC)
+                self._keystore.verify(
+                    certificate, at=at, usage=usage, role=role, entity_id=supplier
+                )
+            except CertificateError as error:
+                logger.error("what is sent now will be refused: %s", error)
+
     def _open_inbox(self, storage: Storage) -> None:
         self._inbox_open = Inbox(
             storage,

@@ -233,6 +233,20 @@ def test_missing_keys_are_named_at_the_start(world, pki):
     world.run(main)
 
 
+def test_own_certificates_that_are_out_of_time_are_told_at_the_start(world, caplog):
+    async def main():
+        async with world.gateway():
+            assert not caplog.records
+        await asyncio.sleep(50 * 365.25 * 86400)
+        async with world.gateway():
+            pass
+
+    world.run(main)
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 2
+    assert all("will be refused" in error and "not valid at" in error for error in errors)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -17,6 +17,8 @@ from typing import Final, TypeAlias
 from smtunnel.errors import ControlInvalid, LocalError
 from smtunnel.octets import Reader, build_length
 from smtunnel.records import (
+    NAME_OCTETS,
+    RANGE_OCTETS,
     Abort,
     Cancelled,
     Capabilities,
@@ -36,6 +38,8 @@ MAX_RECORDS: Final = 256
 """The most records of one control message, those of unknown kinds included."""
 
 CRC_OCTETS: Final = 4
+_HEAD_OCTETS: Final = 3
+"""Kind and length of a record, at most."""
 
 Record: TypeAlias = (
     Receipt
@@ -144,3 +148,44 @@ def parse_untrusted_control(octets: bytes) -> ControlMessage:
             raise ControlInvalid(f"record of kind {kind}: {error}") from None
         body.end()
     return ControlMessage(tuple(records), skipped)
+
+
+def pack_records(records: Iterable[Record], room_octets: int) -> list[tuple[Record, ...]]:
+    """Spread records over as few control messages as hold them, in order.
+
+    Receipts are divided where they do not fit, and a missing list is cut short: what it leaves
+    out is asked for another time. Any other record that is too long has a message to itself.
+
+    Args:
+        records: what is to be said.
+        room_octets: what a control message should have at most, its CRC-32 included.
+    """
+    packed: list[tuple[Record, ...]] = []
+    current: list[Record] = []
+    left = room_octets - CRC_OCTETS
+    for record in records:
+        for part in _parts(record, room_octets - CRC_OCTETS, left if current else None):
+            size = len(build_record(part))
+            if current and size > left:
+                packed.append(tuple(current))
+                current, left = [], room_octets - CRC_OCTETS
+            current.append(part)
+            left -= size
+    if current:
+        packed.append(tuple(current))
+    return packed
+
+
+def _parts(record: Record, room: int, left: int | None) -> list[Record]:
+    """Divide a record so that its first part fits what is left, and the others a new message."""
+    if isinstance(record, Missing):
+        most = max(1, (room - _HEAD_OCTETS - NAME_OCTETS) // RANGE_OCTETS)
+        return [Missing(record.message, record.ranges[:most])]
+    if not isinstance(record, Receipt | ControlReceipt):
+        return [record]
+    most = max(1, (room - _HEAD_OCTETS) // NAME_OCTETS)
+    first = most if left is None else max(0, (left - _HEAD_OCTETS) // NAME_OCTETS)
+    names = record.messages
+    starts = [0, *range(first, len(names), most)] if first else list(range(0, len(names), most))
+    ends = [*starts[1:], len(names)]
+    return [type(record)(names[start:end]) for start, end in zip(starts, ends, strict=True)]

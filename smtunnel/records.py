@@ -21,6 +21,7 @@ MAX_DICTIONARIES: Final = 32
 MAX_ECHO_OCTETS: Final = 64
 NONCE_OCTETS: Final = 8
 NAME_OCTETS: Final = 5
+RANGE_OCTETS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -75,6 +75,8 @@ TRANSITIONS: Final[Mapping[SendState, Mapping[SendInput, SendState]]] = {
         **_GIVEN_UP,
     },
     _S.WAITING: {
+        # It was learnt only now that nothing will confirm it.
+        _I.HANDED_OVER_FINALLY: _S.UNCONFIRMED,
         _I.AGAIN: _S.SENDING,
         _I.CONFIRMED: _S.DELIVERED,
         _I.REJECTED: _S.DISPUTED,

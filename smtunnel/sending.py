@@ -12,14 +12,16 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
 from smtunnel.carriers import Carrier
+from smtunnel.codec import decode_base64_untrusted, inflate_untrusted
 from smtunnel.delivery import DeliveryState, MessageStatus, advance, begin_again
 from smtunnel.errors import LocalError
 from smtunnel.fragments import EncodedMessage
-from smtunnel.header import Originator
+from smtunnel.header import Compression, Originator
 from smtunnel.outbox import Outbox, Recipient
 from smtunnel.outgoing import OutgoingMessage
 from smtunnel.pacing import Pace
@@ -190,6 +192,35 @@ class MessageSender:
             self._move(events, message, SendInput.CONFIRMED)
             self._outbox.settle(message, now)
         return events
+
+    def expect_no_receipts(self, peer: bytes, now: float) -> list[SenderEvent]:
+        """Note that a peer gives no receipts: what waits for one waits for nothing."""
+        events: list[SenderEvent] = []
+        for message in list(self._outbox.messages.values()):
+            if message.peer != peer or message.confirmation is not Confirmation.RECEIPTS:
+                continue
+            message.confirmation = Confirmation.NONE
+            self._outbox.save_fixed(message)
+            self._tell(events, message, replace(message.status, receipt_expected=False))
+            if message.state is SendState.WAITING:
+                self._move(events, message, SendInput.HANDED_OVER_FINALLY)
+            self._outbox.settle(message, now)
+        return events
+
+    def content(self, ref: str) -> bytes:
+        """Return the octets of a data message that has not ended.
+
+        Raises:
+            LocalError: there is none of this ref.
+        """
+        message = self._outbox.messages.get(ref)
+        if message is None or message.control:
+            raise LocalError(f"no message {ref} is on its way")
+        text = message.text
+        octets = decode_base64_untrusted(text.encode()) if isinstance(text, str) else text
+        if message.body_compression is Compression.ZLIB:
+            return inflate_untrusted(octets, max_octets=message.message_octets)
+        return octets
 
     # Inputs from transport
 

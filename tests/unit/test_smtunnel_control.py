@@ -11,6 +11,7 @@ from smtunnel.control import (
     Record,
     build_control,
     build_record,
+    pack_records,
     parse_untrusted_control,
 )
 from smtunnel.errors import ControlInvalid, LocalError
@@ -179,3 +180,34 @@ def test_what_cannot_be_said_is_not_built() -> None:
             offer=1, addresses=("a b",), pins=(bytes(32),), not_before=0, not_after=1,
             message_octets=1,
         )  # fmt: skip
+
+
+def names(count: int) -> tuple[MessageName, ...]:
+    return tuple(MessageName(number % 256, number) for number in range(count))
+
+
+@pytest.mark.parametrize("count", [1, 13, 14, 15, 29, 300])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_receipts_are_spread_over_messages_that_each_fit_one_fragment(
+    count: int, before: int
+) -> None:
+    records: list[Record] = [Cancelled(NAME)] * before
+    records += [Receipt(names(count)), ControlReceipt(names(2))]
+    packed = pack_records(records, 78)
+    assert all(len(build_control(message)) <= 78 for message in packed)
+    flat = [record for message in packed for record in message]
+    found = [name for r in flat if isinstance(r, Receipt) for name in r.messages]
+    assert tuple(found) == names(count)
+    assert [r for r in flat if isinstance(r, Cancelled)] == [Cancelled(NAME)] * before
+    assert sum(isinstance(r, ControlReceipt) for r in flat) in (1, 2)
+    assert len(packed) <= 1 + (5 * count + 7 * before + 12 + 3) // 60
+
+
+def test_a_long_missing_list_is_cut_and_a_long_record_stands_alone() -> None:
+    long = Missing(NAME, tuple(IndexRange(3 * number, 1) for number in range(100)))
+    [(cut,), (offer,), (after,)] = pack_records([long, OFFER, CapabilitiesWanted()], 78)
+    assert isinstance(cut, Missing)
+    assert cut.ranges == long.ranges[:16]
+    assert offer == OFFER
+    assert after == CapabilitiesWanted()
+    assert pack_records([], 78) == []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smtunnel import (
+    DICTIONARY_IDS,
     ECS46A,
     ECS200,
     Carrier,
@@ -17,7 +18,7 @@ from smtunnel import (
     parse_untrusted_fragment,
     payload_to_labels,
 )
-from smtunnel.codec import decode_base64_untrusted
+from smtunnel.codec import decode_base64_untrusted, dictionary_id_of
 
 _COMPRESSION_MEANING: Final = {
     Compression.NONE: "none: the message travels as it is, in this one fragment",
@@ -170,8 +171,17 @@ def _explain_zlib_header(body: bytes) -> str | None:
         f"zlib header {start[:2].hex(' ').upper()}: window of {1 << (start[0] >> 4) + 8} octets"
     )
     if start[1] & 0x20:
-        return f"{window}, needs preset dictionary {start[2:6].hex().upper()}"
+        return f"{window}, needs {_name_dictionary(dictionary_id_of(start))}"
     return f"{window}, no preset dictionary"
+
+
+def _name_dictionary(dictionary_id: int | None) -> str:
+    if dictionary_id is None:
+        return "a preset dictionary that the next fragment names"
+    for number, known in DICTIONARY_IDS.items():
+        if known == dictionary_id:
+            return f"preset dictionary {number} (DICTID {dictionary_id:08X})"
+    return f"a preset dictionary that is not known here (DICTID {dictionary_id:08X})"
 
 
 def _preview(message: bytes) -> str:

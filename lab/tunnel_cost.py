@@ -19,6 +19,8 @@ from gbcs.messages import (
     SignedPreCommand,
 )
 from smtunnel import (
+    DICTIONARIES,
+    DICTIONARY_IDS,
     ECS46A,
     ECS200,
     Carrier,
@@ -88,7 +90,7 @@ def cost_down(message: bytes, compression: CompressionChoice = "auto") -> Direct
     commands = [_command(payload) for payload in encoded.payloads]
     return DirectionCost(
         carrier=ECS46A.name,
-        compression=encoded.compression.name.lower(),
+        compression=_compression(encoded),
         compressed_octets=encoded.compressed_octets,
         text_chars=sum(map(len, encoded.payloads)),
         fragments=encoded.fragments,
@@ -110,7 +112,7 @@ def cost_up(message: bytes, compression: CompressionChoice = "auto") -> Directio
     encoded = _encode(message, ECS200, Originator.CEM, compression)
     return DirectionCost(
         carrier=ECS200.name,
-        compression=encoded.compression.name.lower(),
+        compression=_compression(encoded),
         compressed_octets=encoded.compressed_octets,
         text_chars=sum(map(len, encoded.payloads)),
         fragments=encoded.fragments,
@@ -132,7 +134,15 @@ def _encode(
         originator=originator,
         tunnel_message_id=0,
         compression=compression,
+        peer_dictionaries=DICTIONARIES,
     )
+
+
+def _compression(encoded: EncodedMessage) -> str:
+    for number, dictionary_id in DICTIONARY_IDS.items():
+        if dictionary_id == encoded.dictionary_id:
+            return f"zlib, dictionary {number}"
+    return encoded.compression.name.lower()
 
 
 def _command(payload: str) -> Command:

@@ -14,6 +14,7 @@ from smtunnel.delivery import (
     MessageStatus,
     advance,
 )
+from smtunnel.dictionaries import DICTIONARIES, DICTIONARY_IDS
 from smtunnel.errors import (
     Base64Error,
     ControlInvalid,
@@ -58,6 +59,8 @@ from smtunnel.reassembler import Reassembler
 
 __all__ = [
     "CARRIERS",
+    "DICTIONARIES",
+    "DICTIONARY_IDS",
     "ECS46A",
     "ECS200",
     "FINAL_STATES",

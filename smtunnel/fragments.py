@@ -5,10 +5,11 @@ from __future__ import annotations
 import binascii
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS, Carrier
-from smtunnel.codec import MAX_WINDOW_BITS, deflate, encode_base64
+from smtunnel.codec import MAX_WINDOW_BITS, deflate, dictionary_id_of, encode_base64
+from smtunnel.dictionaries import DICTIONARIES
 from smtunnel.errors import LocalError, MessageTooLong, NotAFragment
 from smtunnel.header import (
     LAST_FLAG,
@@ -25,7 +26,7 @@ from smtunnel.limits import DEFAULT_MESSAGE_OCTETS
 Payload: TypeAlias = str | bytes
 """What one carrier message carries: str on a printable carrier, bytes on an octet carrier."""
 
-CompressionChoice: TypeAlias = Literal["auto", "zlib", "none"]
+CompressionChoice: TypeAlias = Literal["auto", "zlib", "dictionary", "none"]
 
 _KIND_MASK: Final = 0b0111 << 20
 _TEXT_ZLIB: Final = 0b0011 << 20
@@ -61,6 +62,7 @@ class EncodedMessage:
         tunnel_message_id: the id in every header.
         message_octets: size of the message.
         compressed_octets: size after compression; equal to message_octets without.
+        dictionary_id: DICTID of the preset dictionary that the receiver needs, or None.
     """
 
     payloads: tuple[str, ...]
@@ -69,6 +71,7 @@ class EncodedMessage:
     tunnel_message_id: int
     message_octets: int
     compressed_octets: int
+    dictionary_id: int | None = None
 
     @property
     def fragments(self) -> int:
@@ -83,6 +86,7 @@ def encode_message(
     originator: Originator,
     tunnel_message_id: int,
     compression: CompressionChoice = "auto",
+    peer_dictionaries: Collection[int] = (),
     window_bits: int = MAX_WINDOW_BITS,
     level: int = 9,
     max_message_octets: int = DEFAULT_MESSAGE_OCTETS,
@@ -94,23 +98,29 @@ def encode_message(
         carrier: what will carry the fragments.
         originator: which end we are.
         tunnel_message_id: 0 to 255, of no other message that is still on its way.
-        compression: "zlib"; "none": as it is when it fits one fragment, else zlib framing without
+        compression: "zlib"; "dictionary": zlib with the best preset dictionary that both ends
+            have; "none": as it is when it fits one fragment, else zlib framing without
             compression, because only zlib's check covers a message of several fragments;
-            "auto": uncompressed if it fits one fragment and zlib does not shrink it, else zlib.
+            "auto": the smallest of zlib, zlib with each preset dictionary that both ends have
+            and, if it fits one fragment, none.
+        peer_dictionaries: the DICTIDs that the peer is known to have; ones unknown here are
+            passed over.
         window_bits: base-two logarithm of the zlib window the receiver needs, 9 to 15.
         level: zlib's effort, 0 to 9.
         max_message_octets: the largest message that the peer takes, in octets.
 
     Raises:
         MessageTooLong: longer than max_message_octets, or more than 2048 fragments.
-        LocalError: another argument is out of range.
+        LocalError: another argument is out of range, or "dictionary" is asked for and the peer
+            is not known to have one of ours.
     """
     if len(message) > max_message_octets:
         raise MessageTooLong(
             f"the message has {len(message)} octets, but at most {max_message_octets} are taken: "
             "send less at once, or raise the limit at both ends"
         )
-    applied, octets = _compress(message, carrier, compression, window_bits, level)
+    shared = [known for known in DICTIONARIES if known in peer_dictionaries]
+    applied, octets = _compress(message, carrier, compression, shared, window_bits, level)
     header = FragmentHeader(originator, applied, carrier.printable, False, 0, tunnel_message_id)
     return cut_stream(octets, carrier=carrier, header=header, message_octets=len(message))
 
@@ -143,21 +153,45 @@ def cut_stream(
         tunnel_message_id=header.tunnel_message_id,
         message_octets=message_octets,
         compressed_octets=len(octets),
+        dictionary_id=dictionary_id_of(octets) if header.compression is Compression.ZLIB else None,
     )
 
 
 def _compress(
-    message: bytes, carrier: Carrier, compression: str, window_bits: int, level: int
+    message: bytes,
+    carrier: Carrier,
+    compression: str,
+    dictionary_ids: list[int],
+    window_bits: int,
+    level: int,
 ) -> tuple[Compression, bytes]:
-    if compression not in ("auto", "zlib", "none"):
-        raise LocalError(f"compression {compression!r} is not one of auto, zlib, none")
+    if compression not in get_args(CompressionChoice):
+        raise LocalError(
+            f"compression {compression!r} is not one of {', '.join(get_args(CompressionChoice))}"
+        )
+    if compression == "dictionary" and not dictionary_ids:
+        raise LocalError(
+            "compression with a dictionary, but the peer is not known to have one of ours "
+            f"({', '.join(f'{known:08X}' for known in DICTIONARIES)}): wait for its capabilities, "
+            "or use auto"
+        )
     room = carrier.body_capacity // 4 * 3 if carrier.printable else carrier.body_capacity
     fits_one = len(message) <= room
     if compression == "none":
         if fits_one:
             return Compression.NONE, message
         return Compression.ZLIB, deflate(message, window_bits=window_bits, level=0)
-    stream = deflate(message, window_bits=window_bits, level=level)
+    # An empty message would break the bound on streams if four octets named a dictionary.
+    choices: list[bytes | None] = [] if compression == "dictionary" and message else [None]
+    if compression != "zlib":
+        choices += [DICTIONARIES[dictionary_id] for dictionary_id in dictionary_ids]
+    stream = min(
+        (
+            deflate(message, window_bits=window_bits, level=level, dictionary=dictionary)
+            for dictionary in choices
+        ),
+        key=len,
+    )
     if compression == "auto" and fits_one and len(stream) >= len(message):
         return Compression.NONE, message
     return Compression.ZLIB, stream

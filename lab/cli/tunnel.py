@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 from rich.console import Console
@@ -15,8 +15,10 @@ from rich.table import Table
 from lab.cli.app import EXIT_NO, CommandFailed
 from lab.fragment_report import FragmentReport, explain_untrusted_fragment
 from lab.tunnel_cost import DirectionCost, cost_down, cost_up
+from openadr_xml import compact
 from smtunnel import (
     CARRIERS,
+    DICTIONARIES,
     ECS200,
     Carrier,
     Compression,
@@ -29,7 +31,6 @@ from smtunnel import (
     parse_untrusted_fragment,
 )
 
-_CHOICES: Final[dict[str, CompressionChoice]] = {"auto": "auto", "zlib": "zlib", "none": "none"}
 _ORIGINATORS: Final = {originator.name.lower(): originator for originator in Originator}
 _SENDER_OF: Final = {"ecs46a": Originator.DSRSP, "ecs200": Originator.CEM}
 _FIELD_COLOURS: Final = ("cyan", "yellow", "magenta", "red", "green", "blue")
@@ -37,11 +38,21 @@ _COLUMN_NAMES: Final = {"originator": "or", "compression": "compr", "encoding": 
 
 _compression_option = click.option(
     "--compression",
-    type=click.Choice(list(_CHOICES)),
+    type=click.Choice(get_args(CompressionChoice)),
     default="auto",
     show_default=True,
-    help="auto: the smallest that is allowed. none: a message of several fragments still gets "
-    "zlib's framing, because its check covers the whole.",
+    help="auto: the smallest of all. dictionary: zlib with the preset dictionary, which the other "
+    "end must have too. none: a message of several fragments still gets zlib's framing, because "
+    "its check covers the whole.",
+)
+
+_compact_option = click.option(
+    "--compact",
+    "compacting",
+    is_flag=True,
+    help="First rewrite OpenADR XML into its compact form: equal as canonical XML, without white "
+    "space between elements and XML declaration, prefixes declared once. What is not XML, has a "
+    "DTD or holds an XML signature stays as it is.",
 )
 
 
@@ -52,12 +63,18 @@ def _read(file: str) -> bytes:
         raise CommandFailed(f"cannot read {file}: {error.strerror}") from None
 
 
+def _read_message(file: str, compacting: bool) -> bytes:
+    message = _read(file)
+    return compact(message) if compacting else message
+
+
 @click.command()
 @click.argument("file")
 @click.option(
     "--carrier", type=click.Choice(list(CARRIERS)), required=True, help="ecs46a: down. ecs200: up."
 )
 @_compression_option
+@_compact_option
 @click.option(
     "--id", "message_id", type=click.IntRange(0, 255), default=0, show_default=True,
     help="Tunnel message id: groups the fragments.",
@@ -68,13 +85,19 @@ def _read(file: str) -> bytes:
     help="Who made the message; by default dsrsp on ecs46a and cem on ecs200.",
 )
 def encode(
-    file: str, carrier: str, compression: str, message_id: int, originator: str | None
+    file: str,
+    carrier: str,
+    compression: CompressionChoice,
+    compacting: bool,
+    message_id: int,
+    originator: str | None,
 ) -> None:
     """Cut FILE (- for standard input) into fragments, one carrier payload a line.
 
     \b
     Examples:
       smtunnel encode event.xml --carrier ecs46a
+      smtunnel encode event.xml --carrier ecs46a --compact --compression dictionary
       smtunnel encode report.xml --carrier ecs200 --id 7
       echo hello | smtunnel encode - --carrier ecs46a | smtunnel decode
 
@@ -83,11 +106,12 @@ def encode(
     """
     sender = _SENDER_OF[carrier] if originator is None else _ORIGINATORS[originator]
     encoded = encode_message(
-        _read(file),
+        _read_message(file, compacting),
         carrier=CARRIERS[carrier],
         originator=sender,
         tunnel_message_id=message_id,
-        compression=_CHOICES[compression],
+        compression=compression,
+        peer_dictionaries=DICTIONARIES,
     )
     click.echo("\n".join(encoded.payloads))
 
@@ -264,8 +288,9 @@ def _draw(report: FragmentReport) -> None:
 @click.command()
 @click.argument("file")
 @_compression_option
+@_compact_option
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-def cost(file: str, compression: str, as_json: bool) -> None:
+def cost(file: str, compression: CompressionChoice, compacting: bool, as_json: bool) -> None:
     """Tell what FILE (- for standard input) costs on the way, down to a CEM and up from one.
 
     Down, each fragment is one ECS46a command, which takes two DUIS requests (transform, then the
@@ -275,12 +300,12 @@ def cost(file: str, compression: str, as_json: bool) -> None:
     \b
     Examples:
       smtunnel cost event.xml
+      smtunnel cost event.xml --compact
       smtunnel cost event.xml --compression none
       smtunnel cost report.xml --json
     """
-    message = _read(file)
-    choice = _CHOICES[compression]
-    down, up = cost_down(message, choice), cost_up(message, choice)
+    message = _read_message(file, compacting)
+    down, up = cost_down(message, compression), cost_up(message, compression)
     if as_json:
         ways = {
             name: {**asdict(way), "sm_wan_octets": way.sm_wan_octets}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtunnel import (
+    DICTIONARIES,
     ECS46A,
     ECS200,
     Base64Error,
@@ -29,7 +30,9 @@ from smtunnel.codec import decode_base64_untrusted, deflate, inflate_untrusted
 CARRIERS = st.sampled_from(
     [ECS46A, ECS200, replace(ECS46A, printable=False), replace(ECS200, printable=False)]
 )
-CHOICES: st.SearchStrategy[CompressionChoice] = st.sampled_from(["auto", "zlib", "none"])
+CHOICES: st.SearchStrategy[CompressionChoice] = st.sampled_from(
+    ["auto", "zlib", "dictionary", "none"]
+)
 # Some that shrink, some that do not, some of several fragments on each carrier.
 MESSAGES = st.one_of(
     st.binary(max_size=300),
@@ -56,6 +59,7 @@ def test_every_message_comes_back_from_every_carrier(
         originator=Originator.CEM,
         tunnel_message_id=message_id,
         compression=choice,
+        peer_dictionaries=DICTIONARIES,
         window_bits=window_bits,
         level=level,
     )

@@ -41,7 +41,7 @@ def noise_file(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(("carrier", "longest"), [("ecs46a", 110), ("ecs200", 1062)])
-@pytest.mark.parametrize("compression", ["auto", "zlib", "none"])
+@pytest.mark.parametrize("compression", ["auto", "zlib", "dictionary", "none"])
 def test_what_encode_prints_decode_reads_in_any_order(
     shell: Shell, noise_file: str, carrier: str, longest: int, compression: str
 ) -> None:
@@ -65,6 +65,40 @@ def test_encode_reads_standard_input(shell: Shell) -> None:
     )
     _, out, _ = shell("encode", "-", "--carrier", "ecs200", stdin=b"hello")
     assert out == b"mAAAaGVsbG8=\n"
+
+
+def test_encode_compact_sends_the_equal_message_in_fewer_fragments(shell: Shell) -> None:
+    message = (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n'
+        b'<a:oadrPoll xmlns:a="http://openadr.org/oadr-2.0b/2012/07"\n'
+        b'            xmlns:b="http://docs.oasis-open.org/ns/energyinterop/201110"\n'
+        b'            b:schemaVersion="2.0b">\n    <b:venID>ven 17</b:venID>\n</a:oadrPoll>\n'
+    )
+    lines: dict[str, bytes] = {}
+    for options in ("--compression zlib", "--compression dictionary", "--compact"):
+        code, lines[options], _ = shell(
+            "encode", "-", "--carrier", "ecs46a", *options.split(), stdin=message
+        )
+        assert code == 0
+    counts = [out.count(b"\n") for out in lines.values()]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
+    assert shell("decode", stdin=lines["--compression dictionary"])[1] == message
+    arrived = shell("decode", stdin=lines["--compact"])[1]
+    assert arrived == (
+        b'<oadr:oadrPoll xmlns:oadr="http://openadr.org/oadr-2.0b/2012/07"'
+        b' xmlns:ei="http://docs.oasis-open.org/ns/energyinterop/201110"'
+        b' ei:schemaVersion="2.0b"><ei:venID>ven 17</ei:venID></oadr:oadrPoll>'
+    )
+
+
+def test_the_dictionary_is_named(shell: Shell) -> None:
+    text = b'<oadrPayload xmlns="http://openadr.org/oadr-2.0b/2012/07">'
+    lines = shell("encode", "-", "--carrier", "ecs46a", stdin=text)[1]
+    out = shell("inspect", lines.decode().splitlines()[0])[1].decode()
+    assert "needs preset dictionary 1 (DICTID 1D9B0BCE)" in out
+    report = json.loads(shell("cost", "-", "--json", stdin=text)[1])
+    assert report["down"]["compression"] == "zlib, dictionary 1"
 
 
 def test_decode_lists_what_is_missing(shell: Shell, noise_file: str) -> None:

@@ -50,9 +50,14 @@ class CemFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DccSimFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file of ``smtunnel dcc-sim``."""
+    """The file of ``smtunnel dcc-sim``.
+
+    ``admin_token_file`` switches the admin interface on: it holds the secret that every caller
+    must show and is made, readable by its owner alone, when it is missing.
+    """
 
     simulator: DccSimConfig
+    admin_token_file: str | None = None
     journal: str | None = None
 
 

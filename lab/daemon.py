@@ -134,10 +134,21 @@ async def run_dcc_sim(
                 journal=_journal(stack, base, file.journal, "dcc-sim"),
                 duis_listener=inherited_listener(config.duis_listen),
                 device_listener=inherited_listener(config.device_listen),
+                smki_listener=inherited_listener(config.smki_listen),
+                admin_token=(
+                    None
+                    if file.admin_token_file is None
+                    else load_or_make_token(base / file.admin_token_file)
+                ),
                 scenario=() if scenario_path is None else _read_scenario(scenario_path),
             )
         )
-        _ready("dcc-sim", duis_port=simulator.duis_port, device_port=simulator.device_port)
+        _ready(
+            "dcc-sim",
+            duis_port=simulator.duis_port,
+            device_port=simulator.device_port,
+            smki_port=simulator.smki_port,
+        )
         await stop.wait()
 
 

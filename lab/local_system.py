@@ -219,6 +219,7 @@ class LocalSystem:
             [simulator]
             duis_listen = "fd:{duis.fileno()}"
             device_listen = "fd:{device.fileno()}"
+            smki_listen = "127.0.0.1:0"
             dcc_id = "{who.dcc_id}"
             state = "dcc-sim.sqlite"
             keys = {_toml_paths(certificates, self._pki / "dcc")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -227,6 +228,14 @@ class Requests:
             supplementary_remote_party_id=LOAD_CONTROLLER,
         )
         return sign_alert(alert, self.pki.device_signer())
+
+    def signed_again(self, octets: bytes) -> bytes:
+        """Sign a request whose text was changed."""
+        unsigned = re.sub(
+            rb"^<\?xml[^>]*\?>|<ds:Signature.*</ds:Signature>", b"", octets, flags=re.S
+        ).decode()
+        signature = self.pki.supplier_xml.signature_over(unsigned)
+        return unsigned.replace("</sr:Request>", signature + "</sr:Request>").encode()
 
     def octets(self, request: Request) -> bytes:
         return build_request(request, self.pki.supplier_xml)
@@ -512,12 +521,18 @@ def start_world(pki: Pki, receiver: Receiver, requests: Requests, tmp_path: Path
 
     @asynccontextmanager
     async def start(
-        *, schema: Schema | None = None, journal: Journal | None = None, **changes: Any
+        *,
+        schema: Schema | None = None,
+        journal: Journal | None = None,
+        admin_token: str | None = None,
+        **changes: Any,
     ) -> AsyncIterator[World]:
         state = {"state": str(tmp_path / "dcc.sqlite")}
         config = base_config(f"http://127.0.0.1:{receiver.port}", **(state | changes))
         async with (
-            Simulator(config, pki.keystore, schema=schema, journal=journal) as simulator,
+            Simulator(
+                config, pki.keystore, schema=schema, journal=journal, admin_token=admin_token
+            ) as simulator,
             aiohttp.ClientSession() as session,
         ):
             client = Client(session, f"http://127.0.0.1:{simulator.duis_port}")

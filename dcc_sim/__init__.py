@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dcc_sim.config import DccSimConfig, DeviceConfig, ThresholdConfig, UserConfig
 from dcc_sim.core.checks import CHECKS, Check, CheckRow, Told
+from dcc_sim.core.faults import Fault, FaultKind, Hop
 from dcc_sim.core.quarantine import QuarantinedCommand
 from dcc_sim.core.state import ResponseBehaviour
-from dcc_sim.errors import CertificateUnknown, ConfigError, DccSimError, NotInQuarantine, StoreError
+from dcc_sim.errors import (
+    CertificateUnknown,
+    ConfigError,
+    DccSimError,
+    MessageDropped,
+    NotInQuarantine,
+    StoreError,
+)
+from dcc_sim.local import LocalLink, LocalSimulator
 from dcc_sim.simulator import Simulator
 
 __all__ = [
@@ -18,6 +27,12 @@ __all__ = [
     "DccSimConfig",
     "DccSimError",
     "DeviceConfig",
+    "Fault",
+    "FaultKind",
+    "Hop",
+    "LocalLink",
+    "LocalSimulator",
+    "MessageDropped",
     "NotInQuarantine",
     "QuarantinedCommand",
     "ResponseBehaviour",

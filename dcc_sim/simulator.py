@@ -17,14 +17,13 @@ from aiohttp import web
 
 from dcc_sim.admin_api import PATH_PREFIX as ADMIN_PATH_PREFIX
 from dcc_sim.admin_api import make_admin_app
+from dcc_sim.assembly import Assembly
 from dcc_sim.config import DccSimConfig
-from dcc_sim.core.dcc import Dcc
 from dcc_sim.core.effects import Restart
 from dcc_sim.core.faults import Fault, Faults
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.network import NetworkProfile
 from dcc_sim.core.quarantine import QuarantinedCommand
-from dcc_sim.core.sm_wan import Surroundings
 from dcc_sim.core.state import ResponseBehaviour
 from dcc_sim.device_server import DeviceServer
 from dcc_sim.engine import Engine
@@ -32,10 +31,7 @@ from dcc_sim.errors import ConfigError, DccSimError
 from dcc_sim.http_services import make_app
 from dcc_sim.logs import quiet_logger
 from dcc_sim.poster import Poster
-from dcc_sim.profile_files import load_profile
-from dcc_sim.randomness import SeededStreams
 from dcc_sim.smki_service import make_smki_app
-from dcc_sim.store import SqliteStore
 from gbcs.duis import Schema
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
@@ -99,7 +95,8 @@ class Simulator:
         self._smki_listener = smki_listener
         self._admin_token = admin_token
         self._profile = profile
-        self._faults = Faults(scenario)
+        self._scenario = scenario
+        self._faults = Faults()
         self._stack = AsyncExitStack()
         self._parts = AsyncExitStack()
         self._engine: Engine | None = None
@@ -197,31 +194,25 @@ class Simulator:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Get what outlives a restart of the DCC, then start the DCC."""
         config = self._config
-        profile = load_profile(config.network) if self._profile is None else self._profile
-        surroundings = Surroundings(profile, SeededStreams(config.network_seed), self._faults)
-        keys = Keys(self._keystore, config.dcc_id)
-        self._warn_of_missing_certificates(keys)
-        storage = SqliteStore(config.state)
-        stack.callback(storage.close)
+        assembly = Assembly(
+            config,
+            self._keystore,
+            schema=self._schema,
+            journal=self._journal,
+            profile=self._profile,
+            scenario=self._scenario,
+        )
+        stack.callback(assembly.close)
+        self._faults = assembly.faults
+        self._warn_of_missing_certificates(assembly.keys)
         duis = _listen(stack, self._duis_listener, config.duis_listen)
         devices = _listen(stack, self._device_listener, config.device_listen)
         smki = _listen(stack, self._smki_listener, config.smki_listen)
 
-        def make_dcc(now: float) -> Dcc:
-            return Dcc(
-                config,
-                keys,
-                storage,
-                schema=self._schema,
-                journal=self._journal,
-                surroundings=surroundings,
-                now=now,
-            )
-
         def make_engine(server: DeviceServer, poster: Poster) -> Engine:
             return Engine(
-                make_dcc,
-                storage,
+                assembly.make_dcc,
+                assembly.storage,
                 clock=self._clock,
                 deliver=server.deliver,
                 post=poster.post,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gbcs import KeyStore
 
 PACKAGES = ("@smartdcc/duis-sign-wrap@0.1.2", "@smartdcc/dccboxed-keystore@0.4.2")
+TEMPLATES = "@smartdcc/duis-templates@0.7.0"
 TIMEOUT_S = 300
 
 
@@ -104,6 +106,18 @@ def npm_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert fetched.code == 0, fetched.log
     return folder / "node_modules" / "@smartdcc"
+
+
+@pytest.fixture(scope="session")
+def duis_templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the DCC's request templates: data, fetched for this run."""
+    folder = tmp_path_factory.mktemp("templates")
+    fetched = run(program("npm"), "pack", TEMPLATES, cwd=folder)
+    assert fetched.code == 0, fetched.log
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    return folder / "package" / "templates"
 
 
 @pytest.fixture(scope="session")

@@ -114,6 +114,7 @@ class Gateway:
                 self._config.state, supplier_id=self._config.supplier_id
             )
             stack.callback(storage.close)
+            self._check_own_certificates(self._clock())
             storage.forget_finished(before=self._clock() - self._config.keep_finished_s)
             dcc = self._dcc
             if dcc is None:

@@ -50,7 +50,7 @@ class DirectionCost:
 
     Attributes:
         carrier: name of the carrier.
-        compression: what was chosen, "none" or "zlib".
+        compression: what was chosen, "none", "zlib" or "zlib, dictionary 1".
         compressed_octets: the message after compression.
         text_chars: all payloads together, headers included, in characters.
         fragments: how many carrier payloads.

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from tunnel_vectors import hostile, receiving, sending, simple
+from tunnel_vectors import control, hostile, receiving, sending, sessions, simple
 from tunnel_vectors.common import Vector
 
 FORMAT = 1
@@ -24,6 +24,8 @@ ABOUT = {
     "encode": "A message to payloads that decode to it.",
     "decode": "Payloads, in the order given, to one message.",
     "hostile": "Payloads that must not become a message, and the error.",
+    "control": "Control messages: their octets and their records.",
+    "session": "A receiver over time: counters, peers, repetitions, restarts, and what it tells.",
 }
 
 
@@ -37,6 +39,8 @@ def files() -> dict[str, list[Vector]]:
         "encode": sending.encodings(),
         "decode": receiving.decodings(),
         "hostile": hostile.hostiles(),
+        "control": control.controls(),
+        "session": sessions.sessions(),
     }
 
 

@@ -36,6 +36,10 @@ class Wrong(Exception):
         self.answered = answered
 
 
+class Beyond(Exception):
+    """The program says that it does not hold as much as the case needs."""
+
+
 def shorten(text: str) -> str:
     """Cut a text that is too long to be shown."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
@@ -164,6 +168,54 @@ def _decode(vector: Vector) -> Talk:
             raise Wrong(where, shorten(" ".join(wanted)), shorten(" ".join(words)))
 
 
+def _control_parse(vector: Vector) -> Talk:
+    if "error" in vector:
+        expected = _expected_error(vector)
+    else:
+        expected = ["ok", str(vector["skipped"]), *vector["records"]]
+    yield from _exactly(f"control-parse {hexadecimal(octets_of(vector['octets']))}", expected)
+
+
+def _control_build(vector: Vector) -> Talk:
+    request = " ".join(["control-build", *vector["records"]])
+    yield from _exactly(request, ["ok", vector["octets"]])
+
+
+_LIMITS: Final = (
+    "message_octets",
+    "window_bits",
+    "partial_messages",
+    "peers",
+    "lifetime_s",
+    "replay_window",
+)
+
+
+def _session(vector: Vector) -> Talk:
+    limits = " ".join(str(vector["limits"][name]) for name in _LIMITS)
+    request = f"session {vector['carrier']} {vector['originator']} {limits}"
+    words = yield request
+    if words == ["beyond"]:
+        raise Beyond
+    if words != ["ok"]:
+        raise Wrong(request, "ok", shorten(" ".join(words)))
+    for place, step in enumerate(vector["steps"], 1):
+        if step["do"] == "receive":
+            payload = hexadecimal(chars_of(step["payload"]))
+            request = f"receive {step['peer']} {step['counter']} {step['now']} {payload}"
+            request += " busy" if step.get("busy") else ""
+        elif step["do"] == "time":
+            request = f"time {step['now']}"
+        else:
+            request = "restart"
+        words = yield request
+        # What one request brings about has no order.
+        expected = ["ok", *sorted(step.get("expect", ()))]
+        if [*words[:1], *sorted(words[1:])] != expected:
+            where = f"step {place} of {len(vector['steps'])}: {request}"
+            raise Wrong(where, shorten(" ".join(expected)), shorten(" ".join(words)))
+
+
 TALKS: Final[dict[str, Callable[[Vector], Talk]]] = {
     "header-unpack": _header_unpack,
     "header-pack": _header_pack,
@@ -173,5 +225,9 @@ TALKS: Final[dict[str, Callable[[Vector], Talk]]] = {
     "cut": _cut,
     "encode": _encode,
     "decode": _decode,
+    "control-parse": _control_parse,
+    "control-build": _control_build,
+    "session": _session,
+    "session-restart": _session,
 }
 """The conversation of each kind of case."""

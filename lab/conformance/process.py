@@ -12,7 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import IO, Final
 
-MAX_REQUEST_CHARS: Final = 8192
+from lab.errors import VectorError
+
+MAX_REQUEST_CHARS: Final = 16_384
 """The longest line that a program is sent, its line feed included."""
 
 MAX_ANSWER_CHARS: Final = 1_048_576
@@ -65,6 +67,7 @@ class Target:
 
         Raises:
             TargetFailed: there is none; the program has been ended.
+            VectorError: the request is too long for a line.
         """
         try:
             return self._ask(request)
@@ -78,7 +81,9 @@ class Target:
         self._number += 1
         line = f"{self._number} {request}\n".encode("ascii")
         if len(line) > MAX_REQUEST_CHARS:
-            raise TargetFailed(f"the vector needs a line of {len(line)} characters: too long")
+            raise VectorError(
+                f"a vector needs a line of {len(line)} characters, more than {MAX_REQUEST_CHARS}"
+            )
         deadline = time.monotonic() + self._timeout_s
         self._send(process, line, deadline)
         answer = self._read_line(process, deadline)

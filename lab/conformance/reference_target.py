@@ -10,7 +10,10 @@ from typing import Final
 
 from lab.conformance.cases import hexadecimal, read_hexadecimal
 from lab.conformance.reference import carrier_of, parse_octets
+from lab.conformance.reference_control import control_build, control_parse
+from lab.conformance.reference_session import ReferenceSession
 from lab.conformance.runner import PROTOCOL
+from lab.conformance.vectors import KINDS
 from smtunnel import (
     Compression,
     CompressionChoice,
@@ -52,6 +55,7 @@ class ReferenceTarget:
         """Begin with no message."""
         self._assembly: MessageAssembly | None = None
         self._carrier = carrier_of("t110")
+        self._session = ReferenceSession(["t110", "0", "65536", "15", "8", "2", "60", "64"])
         self._answers: dict[str, Callable[[Sequence[str]], list[str]]] = {
             "hello": self._hello,
             "header-unpack": self._header_unpack,
@@ -63,6 +67,12 @@ class ReferenceTarget:
             "encode": self._encode,
             "decode": self._decode,
             "fragment": self._fragment,
+            "control-parse": control_parse,
+            "control-build": control_build,
+            "session": self._begin_session,
+            "receive": lambda words: self._session.receive(words),
+            "time": lambda words: self._session.time(words),
+            "restart": lambda words: self._session.restart(words),
         }
 
     def answer(self, line: str) -> str:
@@ -77,8 +87,7 @@ class ReferenceTarget:
         return " ".join([number, *answer])
 
     def _hello(self, words: Sequence[str]) -> list[str]:
-        kinds = [kind for kind in self._answers if kind not in ("hello", "fragment")]
-        return ["ok", str(PROTOCOL), "smtunnel-python", f"kinds={','.join(kinds)}"]
+        return ["ok", str(PROTOCOL), "smtunnel-python", f"kinds={','.join(KINDS)}"]
 
     def _header_unpack(self, words: Sequence[str]) -> list[str]:
         return ["ok", *_words(parse_untrusted_header(_text(words[0])))]
@@ -144,6 +153,10 @@ class ReferenceTarget:
         assembly = self._assembly or MessageAssembly()
         assembly.add(parse_octets(self._carrier, read_hexadecimal(words[0])))
         return ["message", hexadecimal(assembly.decode())] if assembly.complete else ["more"]
+
+    def _begin_session(self, words: Sequence[str]) -> list[str]:
+        self._session = ReferenceSession(words)
+        return ["ok"]
 
 
 def _payload_words(payloads: Iterable[str | bytes]) -> list[str]:

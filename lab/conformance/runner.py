@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from lab.conformance.cases import TALKS, Wrong, shorten
+from lab.conformance.cases import TALKS, Beyond, Wrong, shorten
 from lab.conformance.process import Target, TargetFailed
 from lab.conformance.vectors import KINDS, Case, octets_of, payloads_of
 
@@ -147,6 +147,8 @@ def _run(target: Target, case: Case) -> CaseResult:
             asked = talk.send(target.ask(asked))
     except StopIteration:
         return CaseResult(case.kind, case.name, Outcome.PASSED)
+    except Beyond:
+        return CaseResult(case.kind, case.name, Outcome.BEYOND, "it says so itself")
     except Wrong as error:
         return CaseResult(case.kind, case.name, Outcome.WRONG, str(error))
     except TargetFailed as error:

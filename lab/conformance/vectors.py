@@ -20,8 +20,14 @@ _KINDS_OF_FILE: Final = {
     "encode": (("message", "encode"),),
     "decode": (("carrier", "decode"),),
     "hostile": (("carrier", "decode"),),
+    "control": (("octets", "control-parse"), ("built", "control-build")),
+    "session": (("steps", "session"),),
 }
-KINDS: Final = tuple(dict.fromkeys(kind for rows in _KINDS_OF_FILE.values() for _, kind in rows))
+_RESTART_KIND: Final = "session-restart"
+KINDS: Final = (
+    *dict.fromkeys(kind for rows in _KINDS_OF_FILE.values() for _, kind in rows),
+    _RESTART_KIND,
+)
 """Every kind of case, in the order in which they are asked."""
 
 
@@ -73,6 +79,8 @@ def read_cases(folder: Path) -> list[Case]:
 
 
 def _cases_of(file_kind: str, vector: dict[str, Any]) -> list[Case]:
+    if any(step["do"] == "restart" for step in vector.get("steps", ())):
+        return [Case(_RESTART_KIND, vector["name"], vector)]
     # A null payload (labels that are somebody's own) has no way back.
     return [
         Case(kind, vector["name"], vector)

@@ -67,22 +67,24 @@ def parse_untrusted(xml: bytes) -> etree._ElementTree:
 def drop_layout(tree: etree._ElementTree) -> None:
     """Drop the white space that only lays out elements, in place."""
     for element in tree.getroot().iter(etree.Element):
-        if _is_laid_out(element):
+        children = list(element)
+        if _is_laid_out(element, children):
             element.text = None
-            for child in element:
+            for child in children:
                 child.tail = None
         elif not element.text:
             # An empty CDATA section is an empty text, which would be written as two tags.
             element.text = None
 
 
-def _is_laid_out(element: etree._Element) -> bool:
-    """Tell whether the element has child elements and between them nothing but white space."""
-    texts = [element.text, *(child.tail for child in element)]
+def _is_laid_out(element: etree._Element, children: list[etree._Element]) -> bool:
+    """Tell whether there are child elements and between them nothing but white space."""
+    if not any(isinstance(child.tag, str) for child in children):
+        return False
+    texts = [text for text in (element.text, *(child.tail for child in children)) if text]
     return (
-        any(isinstance(child.tag, str) for child in element)
-        and not any(text is not None and text.strip(_WHITE_SPACE) for text in texts)
-        and any(texts)
+        bool(texts)
+        and not any(text.strip(_WHITE_SPACE) for text in texts)
         and not _preserves_space(element)
     )
 

@@ -84,16 +84,10 @@ def _prefixes_in_content(root: etree._Element) -> dict[str, str | None] | None:
     for element in root.iter(etree.Element):
         if ":" not in element.get(_TYPE, ":") and element.nsmap.get(None):
             return None
-        values = [str(value) for value in element.values()]
-        texts = [element.text, *values, *(child.tail for child in element)]
+        texts = [element.text, *map(str, element.values()), *(child.tail for child in element)]
         # Most texts have no colon, most colons belong to times and addresses.
-        names = {
-            name
-            for text in texts
-            if text and ":" in text
-            for name in _POSSIBLE_PREFIX.findall(text)
-        }
-        for name in names:
+        worth = [text for text in texts if text and ":" in text]
+        for name in {name for text in worth for name in _POSSIBLE_PREFIX.findall(text)}:
             namespace = element.nsmap.get(name)
             if found.setdefault(name, namespace) != namespace:
                 return None

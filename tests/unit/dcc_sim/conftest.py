@@ -129,7 +129,7 @@ def pki() -> Pki:
         supplier_xml=signer(SUPPLIER),
         load_controller_xml=signer(LOAD_CONTROLLER),
         stranger_xml=signer(STRANGER),
-        supplier_signer=EcdsaSigner(supplier.private_key),
+        supplier_signer=EcdsaSigner(supplier.private_key, deterministic=True),
         broker=broker,
         devices=devices,
     )

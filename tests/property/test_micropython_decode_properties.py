@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import zlib
 from pathlib import Path
+from random import Random
 from types import ModuleType
 
 import pytest
@@ -76,7 +77,9 @@ def cut(stream: bytes) -> list[str]:
 
 
 @given(MESSAGES, st.integers(9, 15), st.integers(0, 9), st.randoms(use_true_random=False))
-def test_any_message_in_any_order(message: bytes, window_bits: int, level: int, random) -> None:
+def test_any_message_in_any_order(
+    message: bytes, window_bits: int, level: int, random: Random
+) -> None:
     encoded = encode_message(
         message,
         carrier=ECS46A,

@@ -34,14 +34,14 @@ interop: setup ## our octets against software that is not ours (needs Java, Node
 # What a device's compiler would say, and what a device has nobody to say it.
 CONFORMANCE_C_FLAGS := -std=c99 -pedantic -Wall -Wextra -Wconversion -Wshadow -Werror -O1 -g \
 	-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-CONFORMANCE_C_SOURCES := specs/c/smtunnel.c specs/c/conformance_target.c
+CONFORMANCE_C_SOURCES := specs/c/smtunnel.c $(wildcard specs/c/conformance/*.c)
 
-build/c/conformance_target: $(CONFORMANCE_C_SOURCES) specs/c/smtunnel.h Makefile
+build/c/conformance_target: $(CONFORMANCE_C_SOURCES) specs/c/smtunnel.h specs/c/conformance/target.h Makefile
 	@mkdir -p build/c
 	@$(CC) $(CONFORMANCE_C_FLAGS) $(CONFORMANCE_C_SOURCES) -lz -o $@
 
 conformance-c: setup build/c/conformance_target ## the C99 implementation, sanitized, against the vectors (needs gcc, zlib1g-dev)
-	@$(BIN)/smtunnel conformance --command build/c/conformance_target
+	@$(BIN)/smtunnel conformance --command "build/c/conformance_target specs/dictionary-1.bin"
 
 build/micropython/%.mpy: specs/micropython/%.py | setup
 	@mkdir -p $(@D)

@@ -15,7 +15,9 @@ from tunnel_vectors import control, hostile, receiving, sending, sessions, simpl
 from tunnel_vectors.common import Vector
 
 FORMAT = 1
-FOLDER = Path(__file__).resolve().parent.parent / "specs" / "vectors"
+SPECS = Path(__file__).resolve().parent.parent / "specs"
+FOLDER = SPECS / "vectors"
+DICTIONARY = SPECS / "dictionary-1.bin"
 ABOUT = {
     "header": "Headers: three octets, four characters, fields.",
     "payload": "One payload alone: its header's fields and body, or why it is not a fragment.",
@@ -24,6 +26,7 @@ ABOUT = {
     "encode": "A message to payloads that decode to it.",
     "decode": "Payloads, in the order given, to one message.",
     "hostile": "Payloads that must not become a message, and the error.",
+    "dictionary": "The same with preset dictionary 1, specs/dictionary-1.bin.",
     "control": "Control messages: their octets and their records.",
     "session": "A receiver over time: counters, peers, repetitions, restarts, and what it tells.",
 }
@@ -39,6 +42,7 @@ def files() -> dict[str, list[Vector]]:
         "encode": sending.encodings(),
         "decode": receiving.decodings(),
         "hostile": hostile.hostiles(),
+        "dictionary": receiving.dictionaries(DICTIONARY.read_bytes()),
         "control": control.controls(),
         "session": sessions.sessions(),
     }

@@ -27,6 +27,7 @@ from smtunnel import (
     parse_untrusted_header,
     payload_to_labels,
 )
+from smtunnel.dictionaries import DICTIONARIES
 from smtunnel.fragments import cut_stream
 
 _CHOICES: Final[dict[str, CompressionChoice]] = {"auto": "auto", "zlib": "zlib", "none": "none"}
@@ -87,7 +88,9 @@ class ReferenceTarget:
         return " ".join([number, *answer])
 
     def _hello(self, words: Sequence[str]) -> list[str]:
-        return ["ok", str(PROTOCOL), "smtunnel-python", f"kinds={','.join(KINDS)}"]
+        dictionaries = ",".join(f"{dictionary_id:08x}" for dictionary_id in DICTIONARIES)
+        claims = [f"kinds={','.join(KINDS)}", f"dictionaries={dictionaries}"]
+        return ["ok", str(PROTOCOL), "smtunnel-python", *claims]
 
     def _header_unpack(self, words: Sequence[str]) -> list[str]:
         return ["ok", *_words(parse_untrusted_header(_text(words[0])))]

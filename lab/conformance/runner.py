@@ -62,6 +62,7 @@ class Claims:
         message: the largest message it holds, in octets.
         window: the base-two logarithm of the largest zlib window.
         fragments: the most fragments of one message.
+        dictionaries: the DICTIDs of its preset dictionaries, eight hexadecimal digits each.
     """
 
     name: str = "unknown"
@@ -69,6 +70,7 @@ class Claims:
     message: int = 65_536
     window: int = 15
     fragments: int = 2048
+    dictionaries: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -127,7 +129,7 @@ def run_cases(target: Target, cases: Iterable[Case], *, only: Collection[str] = 
         elif failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             result = CaseResult(case.kind, case.name, Outcome.NOT_ASKED)
         else:
-            result = _run(target, case)
+            result = _run(target, _as_claimed(case, claims))
             if result.outcome is Outcome.FAILED:
                 failures_in_a_row += 1
             else:
@@ -168,6 +170,8 @@ def _greet(target: Target) -> Claims:
         key, _, value = word.partition("=")
         if key == "kinds":
             claims.kinds = tuple(value.split(","))
+        elif key == "dictionaries":
+            claims.dictionaries = tuple(value.split(","))
         elif key in ("message", "window", "fragments") and value.isdigit():
             setattr(claims, key, int(value))
         else:
@@ -180,6 +184,22 @@ def _greet(target: Target) -> Claims:
     return claims
 
 
+def _as_claimed(case: Case, claims: Claims) -> Case:
+    """Expect refusal of what a program says it cannot decode."""
+    if case.kind != "decode":
+        return case
+    dictionary_id = case.vector.get("needs_dictionary")
+    refusal = {}
+    if case.vector["window_bits"] > claims.window:
+        refusal = {"error": "WindowTooLarge"}
+    elif dictionary_id is not None and dictionary_id not in claims.dictionaries:
+        refusal = {"error": "UnknownDictionary", "dictionary_id": dictionary_id}
+    if not refusal:
+        return case
+    vector = {key: value for key, value in case.vector.items() if key != "message"}
+    return Case(case.kind, case.name, {**vector, **refusal})
+
+
 def _beyond(case: Case, claims: Claims) -> str:
     """Say which claimed limit a case goes beyond; nothing if none."""
     if case.kind != "decode":
@@ -188,7 +208,6 @@ def _beyond(case: Case, claims: Claims) -> str:
     message = len(octets_of(vector["message"])) if "message" in vector else 0
     needs = (
         (message, claims.message, "octets"),
-        (vector["window_bits"], claims.window, "window bits"),
         (len(set(payloads_of(vector))), claims.fragments, "fragments"),
     )
     for needed, claimed, unit in needs:

@@ -20,6 +20,7 @@ _KINDS_OF_FILE: Final = {
     "encode": (("message", "encode"),),
     "decode": (("carrier", "decode"),),
     "hostile": (("carrier", "decode"),),
+    "dictionary": (("carrier", "decode"),),
     "control": (("octets", "control-parse"), ("built", "control-build")),
     "session": (("steps", "session"),),
 }

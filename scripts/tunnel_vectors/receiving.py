@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from tunnel_vectors.common import (
     CEM,
     EVENT,
@@ -15,7 +17,14 @@ from tunnel_vectors.common import (
     payload,
     text_of,
 )
-from tunnel_vectors.deflate import SMALLEST_WINDOW_BITS, BlockKind, zlib_stream
+from tunnel_vectors.deflate import (
+    SMALLEST_WINDOW_BITS,
+    BitWriter,
+    BlockKind,
+    write_fixed,
+    zlib_header,
+    zlib_stream,
+)
 
 MAX_MESSAGE_OCTETS = 65_536
 
@@ -230,4 +239,69 @@ def _octet_carriers() -> list[Vector]:
         del vector["payloads"]
         vector["payloads_octets"] = [one.hex() for one in payloads]
         vectors.append(vector)
+    return vectors
+
+
+def dictionaries(dictionary: bytes) -> list[Vector]:
+    """Messages whose streams refer to preset dictionary 1."""
+    shared = dictionary[5000:5300]
+    vectors = [
+        _with(f"event-window-{bits}", EVENT, dictionary, window_bits=bits) for bits in range(9, 16)
+    ]
+    vectors += [
+        _with("empty", b"", dictionary),
+        _with("nothing-in-common", noise(200), dictionary),
+        _with("whole-dictionary", dictionary, dictionary, window_bits=14),
+        _with("first-octets", dictionary[:100], dictionary, window_bits=14),
+        # The largest distance is 8192: the dictionary's first octets are out of reach at once.
+        _with("window-as-large-as-the-dictionary", shared + dictionary[:100], dictionary,
+              window_bits=13),
+        _with("window-smaller-than-the-dictionary", dictionary[-400:] + shared, dictionary,
+              window_bits=10),
+        _with("up", EVENT, dictionary, window_bits=15, carrier="t1062"),
+    ]  # fmt: skip
+    for kind in ("stored", "dynamic"):
+        vectors.append(_with(kind, EVENT, dictionary, window_bits=15, kind=kind))
+    return vectors + _dictionary_faults(dictionary)
+
+
+def _with(
+    name: str,
+    message: bytes,
+    dictionary: bytes,
+    *,
+    window_bits: int = SMALLEST_WINDOW_BITS,
+    carrier: str = "t110",
+    kind: BlockKind = "fixed",
+) -> Vector:
+    stream = zlib_stream(message, kind, window_bits=window_bits, dictionary=dictionary)
+    payloads = cut(stream, int(carrier[1:]) - 4, message_id=33)
+    vector = _decode(name, message, payloads, carrier=carrier, window_bits=window_bits)
+    vector["name"] = f"dictionary-{name}"
+    vector["needs_dictionary"] = f"{zlib.adler32(dictionary):08x}"
+    return vector
+
+
+def _dictionary_faults(dictionary: bytes) -> list[Vector]:
+    """Streams that refer to a dictionary which is known, and are wrong all the same."""
+    good = zlib_stream(EVENT, "fixed", window_bits=15, dictionary=dictionary)
+    header = zlib_header(15, dictionary=dictionary)
+    before = BitWriter()
+    write_fixed(before, [(3, len(dictionary) + 1)], final=True)
+    streams = {
+        "adler-of-the-dictionary": good[:-4] + good[2:6],
+        "adler-one-bit": good[:-1] + bytes([good[-1] ^ 1]),
+        "adler-continued-from-the-dictionary": good[:-4]
+        + zlib.adler32(EVENT, zlib.adler32(dictionary)).to_bytes(4, "big"),
+        "cut-short": good[:-5],
+        "one-octet-behind": good + b"\0",
+        "distance-before-the-dictionary": header + before.to_bytes() + bytes(4),
+        "header-alone": header,
+    }
+    vectors = []
+    for name, stream in streams.items():
+        vector = _with(name, b"", dictionary, window_bits=15)
+        vector["payloads"] = cut(stream)
+        del vector["message"]
+        vectors.append({**vector, "error": "ZlibError"})
     return vectors

@@ -6,6 +6,9 @@
  *
  * Sizes. All memory is the caller's, given as arrays:
  *   - one smt_piece and one body (106 octets on ECS46a) for each fragment that may be held;
+ *   - one smt_partial for each incomplete message, and one more;
+ *   - 12 octets for each counter of the replay window;
+ *   - 512 smt_use: 12288 octets;
  *   - one buffer for a whole message, which also is the limit of a message's size.
  * The stack takes less than 400 octets below any function of this file, without the inflater's.
  *
@@ -44,6 +47,7 @@ typedef enum smt_status {
     SMT_UNKNOWN_DICTIONARY,      /* section 4.2 */
     SMT_WINDOW_TOO_LARGE,        /* section 4.2 */
     SMT_LIMIT_EXCEEDED,          /* section 8 */
+    SMT_CONTROL_INVALID,         /* control records */
     SMT_NO_MEMORY,               /* no free piece: try again when a message has ended */
     SMT_MESSAGE_TOO_LONG,        /* sending: more than 2048 fragments, or a buffer too small */
     SMT_LOCAL_ERROR              /* an argument is out of range */
@@ -267,6 +271,265 @@ smt_status smt_assembly_decode(const smt_assembly *assembly, const smt_decoding 
 
 /* Gives the pieces back to the store. */
 void smt_assembly_clear(smt_assembly *assembly);
+
+/* ---- Control records ------------------------------------------------------------------------ */
+
+#define SMT_MAX_CONTROL_OCTETS 4096u
+#define SMT_MAX_DICTIONARIES 32u
+
+typedef enum smt_record_kind {
+    SMT_RECORD_RECEIPT = 1,             /* names */
+    SMT_RECORD_MISSING = 2,             /* one name, ranges */
+    SMT_RECORD_ABORT = 3,               /* one name, smt_record_abort */
+    SMT_RECORD_ECHO_REQUEST = 4,        /* body: nonce(8), 0 to 64 octets more */
+    SMT_RECORD_ECHO_REPLY = 5,          /* body: that of the request */
+    SMT_RECORD_CAPABILITIES = 6,        /* smt_record_capabilities */
+    SMT_RECORD_CAPABILITIES_WANTED = 7, /* no body */
+    SMT_RECORD_ROUTE_OFFER = 8,         /* body: offer(4); smt_record_field */
+    SMT_RECORD_ROUTE_ANSWER = 9,        /* body: offer(4), status(1) */
+    SMT_RECORD_ROUTE_WITHDRAWN = 10,    /* body: offer(4) */
+    SMT_RECORD_CONTROL_RECEIPT = 11,    /* names, of control messages */
+    SMT_RECORD_CANCELLED = 12           /* one name */
+} smt_record_kind;
+
+#define SMT_ROUTE_ADDRESS 1u       /* URI, printable ASCII; 1 to 8 of them, best first */
+#define SMT_ROUTE_PIN 2u           /* SHA-256 of a certificate; 1 to 4 of them */
+#define SMT_ROUTE_NOT_BEFORE 3u    /* seconds since 1970, 8 octets */
+#define SMT_ROUTE_NOT_AFTER 4u     /* the same */
+#define SMT_ROUTE_VERSIONS 5u      /* an octet each, rising */
+#define SMT_ROUTE_MESSAGE_OCTETS 6u /* 4 octets */
+
+/* Why a message ended without being delivered, as its sender is told in an abort record. */
+typedef enum smt_abort_code {
+    SMT_ABORT_OTHER = 0,
+    SMT_ABORT_BASE64 = 1,
+    SMT_ABORT_ZLIB = 2,
+    SMT_ABORT_UNKNOWN_DICTIONARY = 3,      /* detail: the DICTID */
+    SMT_ABORT_WINDOW_TOO_LARGE = 4,        /* detail: the largest window bits taken */
+    SMT_ABORT_TOO_LONG = 5,                /* detail: the largest message taken, in octets */
+    SMT_ABORT_CONFLICT = 6,
+    SMT_ABORT_UNSUPPORTED_COMPRESSION = 7,
+    SMT_ABORT_EXPIRED = 8,
+    SMT_ABORT_TOO_MANY_PARTIAL = 9,
+    SMT_ABORT_MEMORY = 10,
+    SMT_ABORT_WITHDRAWN = 11
+} smt_abort_code;
+
+typedef struct smt_record {
+    uint8_t kind; /* smt_record_kind, or one of a later version */
+    const uint8_t *body;
+    size_t octets;
+} smt_record;
+
+typedef struct smt_name {
+    uint8_t message_id;
+    uint32_t key32; /* the low 32 bits of one of the message's keys */
+} smt_name;
+
+typedef struct smt_range {
+    uint16_t start;
+    uint16_t count; /* 0: all from start on */
+} smt_range;
+
+typedef struct smt_capabilities {
+    uint8_t version;
+    uint8_t receipts; /* 0 off, 1 batched, 2 each */
+    uint8_t window_bits;
+    uint8_t partial_messages;
+    uint32_t message_octets;
+    uint32_t dictionaries[SMT_MAX_DICTIONARIES]; /* rising */
+    size_t dictionary_count;
+} smt_capabilities;
+
+/* Reads a control message from its octets. */
+typedef struct smt_records {
+    const uint8_t *octets;
+    size_t left;
+} smt_records;
+
+/* SMT_CONTROL_INVALID: the CRC-32, a length, or any record is wrong. The receiver calls it. */
+smt_status smt_control_check(const uint8_t *octets, size_t count);
+
+/* Begins to read a message that smt_control_check has passed. */
+void smt_control_begin(smt_records *records, const uint8_t *octets, size_t count);
+
+/* Reads the next record; false: there is none. Skip what smt_record_known does not know. */
+bool smt_control_next(smt_records *records, smt_record *record);
+bool smt_record_known(const smt_record *record);
+
+/* What a valid record of a fitting kind says; false: there are not so many. */
+bool smt_record_name(const smt_record *record, size_t place, smt_name *name);
+bool smt_record_range(const smt_record *record, size_t place, smt_range *range);
+void smt_record_abort(const smt_record *record, smt_abort_code *code, uint32_t *detail);
+void smt_record_capabilities(const smt_record *record, smt_capabilities *capabilities);
+bool smt_record_field(const smt_record *record, uint8_t tag, size_t place, const uint8_t **value,
+                      size_t *count);
+
+/* Builds a control message. */
+typedef struct smt_writer {
+    uint8_t *octets;
+    size_t capacity;
+    size_t written;
+    size_t records;
+} smt_writer;
+
+/* Begins one of at most capacity octets; 79 fit one fragment of ECS46a, 792 one of ECS200. */
+void smt_control_write(smt_writer *writer, uint8_t *octets, size_t capacity);
+
+/*
+ * Adds a record. SMT_MESSAGE_TOO_LONG: no room, nothing changed. SMT_LOCAL_ERROR: not valid.
+ */
+smt_status smt_write_record(smt_writer *writer, const smt_record *record);
+smt_status smt_write_abort(smt_writer *writer, const smt_name *name, smt_abort_code code,
+                           uint32_t detail);
+smt_status smt_write_capabilities(smt_writer *writer, const smt_capabilities *capabilities);
+
+/* Adds the CRC-32: octets are then ready for smt_outgoing_init. SMT_LOCAL_ERROR: no record. */
+smt_status smt_control_finish(smt_writer *writer, size_t *octets);
+
+/* ---- Receiving over time: which message a fragment is of ------------------------------------ */
+
+#define SMT_SLOTS 512u /* 256 ids of data messages, then 256 of control messages */
+
+typedef enum smt_standing {
+    SMT_NEVER_USED = 0,
+    SMT_PARTIAL,
+    SMT_DELIVERED,
+    SMT_ENDED /* without being delivered */
+} smt_standing;
+
+/* The newest use of one message id. */
+typedef struct smt_use {
+    uint64_t key;     /* originator counter minus index, of the fragment that came first */
+    uint64_t lowest;  /* no smaller key is of this use */
+    uint32_t detail;  /* of code */
+    uint8_t standing; /* smt_standing */
+    uint8_t code;     /* smt_abort_code, if SMT_ENDED */
+} smt_use;
+
+/* A message that lacks fragments. */
+typedef struct smt_partial {
+    smt_assembly assembly;
+    uint32_t started_at; /* seconds, on the caller's clock */
+    uint32_t heard_at;
+    uint16_t slot;
+    bool live;
+} smt_partial;
+
+/*
+ * The memory of a receiver; all arrays are the caller's. What must survive a restart is what they
+ * hold, and `saved`: write them to durable memory before a fragment is answered.
+ */
+typedef struct smt_memory {
+    smt_piece *pieces;       /* fragments of them */
+    uint8_t *bodies;         /* fragments times smt_body_capacity */
+    size_t fragments;
+    smt_partial *partials;   /* messages + 1 of them */
+    size_t messages;         /* how many incomplete messages are held */
+    uint64_t *counters;      /* window of them: the replay window */
+    uint32_t *checks;        /* window of them */
+    size_t window;
+    smt_use *uses;           /* SMT_SLOTS of them */
+} smt_memory;
+
+typedef struct smt_saved {
+    uint64_t floor;      /* counters below are too old to be judged */
+    uint32_t remembered; /* how many counters are in the window */
+} smt_saved;
+
+/* One peer's fragments and messages. A CEM has one: for its DSRSP. */
+typedef struct smt_receiver {
+    smt_carrier carrier;
+    uint8_t originator; /* whose fragments are taken: the other end's */
+    uint32_t lifetime_s; /* from a message's first fragment to its expiry */
+    smt_memory memory;
+    smt_decoding decoding;
+    smt_saved saved;
+    smt_store store;
+} smt_receiver;
+
+typedef enum smt_event_kind {
+    SMT_EVENT_ACCEPTED, /* a new fragment of a live message: index, last */
+    SMT_EVENT_IGNORED,  /* reason; of ENDED: code and detail too */
+    SMT_EVENT_MESSAGE,  /* a data message is whole: octets, count */
+    SMT_EVENT_CONTROL,  /* a control message is whole and valid: octets, count */
+    SMT_EVENT_REJECTED, /* error, code, detail: its fragments are wrong, or make no message */
+    SMT_EVENT_EXPIRED,  /* fragments were missing for too long */
+    SMT_EVENT_ABORTED   /* code; superseded has SMT_ABORT_OTHER */
+} smt_event_kind;
+
+typedef enum smt_ignored {
+    SMT_IGNORED_NOT_A_FRAGMENT,
+    SMT_IGNORED_NOT_MINE,
+    SMT_IGNORED_REPLAY,
+    SMT_IGNORED_DUPLICATE,
+    SMT_IGNORED_DELIVERED,
+    SMT_IGNORED_ENDED,
+    SMT_IGNORED_OLDER_MESSAGE,
+    SMT_IGNORED_COUNTER_REUSED,
+    SMT_IGNORED_STALE,
+    SMT_IGNORED_BUSY
+} smt_ignored;
+
+/* What happened. Members that the kind does not name are zero. */
+typedef struct smt_event {
+    smt_event_kind kind;
+    bool control;        /* of a control message */
+    uint8_t message_id;
+    uint64_t key;        /* names the message, with the id */
+    uint16_t index;
+    bool last;
+    smt_ignored reason;
+    smt_status error;
+    smt_abort_code code;
+    uint32_t detail;
+    const uint8_t *octets; /* valid until the listener returns */
+    size_t count;
+} smt_event;
+
+typedef void (*smt_listener)(void *context, const smt_event *event);
+
+/* The result that an ECS46a with this fragment is answered with. */
+typedef enum smt_answer {
+    SMT_ANSWER_SUCCESS = 0x00,
+    SMT_ANSWER_TEMPORARY_FAILURE = 0x02, /* the sender tries again later */
+    SMT_ANSWER_OTHER_REASON = 0xFA
+} smt_answer;
+
+/*
+ * Begins knowing nothing. The receiver keeps pointers to what memory and decoding point at.
+ * decoding->message_octets is the largest message that is taken.
+ */
+void smt_receiver_init(smt_receiver *receiver, const smt_carrier *carrier,
+                       smt_originator originator, uint32_t lifetime_s, const smt_memory *memory,
+                       const smt_decoding *decoding);
+
+/*
+ * Goes on after a restart: memory's arrays hold what they held, at any address.
+ * Only for octets that this very program, on this very device, has saved.
+ */
+void smt_receiver_resume(smt_receiver *receiver, const smt_carrier *carrier,
+                         smt_originator originator, uint32_t lifetime_s, const smt_memory *memory,
+                         const smt_decoding *decoding, const smt_saved *saved);
+
+/*
+ * Takes one payload, whose carrier message has been authenticated.
+ * originator_counter: of that message. now: seconds, on a clock that never runs backwards.
+ * busy: take nothing new of data messages at the moment.
+ * Exactly one event tells the fragment's own outcome. The answer is to be given after all that the
+ * events told has been stored durably; if that fails, answer SMT_ANSWER_TEMPORARY_FAILURE and
+ * go back to what was saved.
+ */
+smt_answer smt_receive(smt_receiver *receiver, const uint8_t *payload, size_t octets,
+                       uint64_t originator_counter, uint32_t now, bool busy, smt_listener listener,
+                       void *context);
+
+/* Ends the messages whose time is over. */
+void smt_receiver_time(smt_receiver *receiver, uint32_t now, smt_listener listener, void *context);
+
+/* Ends a live data message; what comes of it is ignored. Returns false if there is none. */
+bool smt_receiver_abort(smt_receiver *receiver, uint8_t message_id, smt_abort_code code,
+                        smt_listener listener, void *context);
 
 /* ---- Checks, as others need them too ------------------------------------------------------- */
 

@@ -416,13 +416,20 @@ class Network:
             weather=None
             if region.loss is None
             else LossWeather(region.loss.value, self._streams, name),
-            # Both ways of a hub are down at the same times: the name is the hub's.
-            outages=Outages(
-                None if region.random_outages is None else region.random_outages.value,
-                () if region.scheduled_outages is None else region.scheduled_outages.value,
-                self._streams,
-                place.hub,
-            ),
+            outages=self._outages_of(place.hub, region),
+        )
+
+    def _outages_of(self, hub: str, region: Region) -> Outages:
+        """Return the outages of a hub: both its ways are down at the same times."""
+        for direction in Direction:
+            other = self._links.get((hub, direction))
+            if other is not None:
+                return other.outages
+        return Outages(
+            None if region.random_outages is None else region.random_outages.value,
+            () if region.scheduled_outages is None else region.scheduled_outages.value,
+            self._streams,
+            hub,
         )
 
 

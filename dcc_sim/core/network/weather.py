@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import bisect
 import math
+from array import array
 
 from dcc_sim.core.network.distributions import draw_exponential
 from dcc_sim.core.network.profile import BurstLoss, RandomOutages, ScheduledOutage
 from dcc_sim.core.network.streams import Streams
 
-_CYCLES_A_BLOCK = 64
-_OUTAGES_A_BLOCK = 16
+# Small blocks: a hundred thousand hubs each remember one or two of them.
+_CYCLES_A_BLOCK = 8
+_OUTAGES_A_BLOCK = 2
 _MAX_WINDOWS = 1000
 
 
@@ -23,7 +25,7 @@ class LossWeather:
     """Good and bad times of one way of one hub, after Gilbert and Elliott.
 
     Both are exponentially distributed, which has no memory: drawing the state anew from its
-    long-run share at the beginning of each block (64 cycles) changes nothing but that a bad
+    long-run share at the beginning of each block (8 cycles) changes nothing but that a bad
     time may end there, or begin, by chance.
     """
 
@@ -34,7 +36,7 @@ class LossWeather:
         self._block_s = _CYCLES_A_BLOCK * (loss.good_mean_s + loss.bad_mean_s)
         self._block: int | None = None
         self._begins_bad = False
-        self._changes: list[float] = []
+        self._changes = array("d")
 
     def is_bad(self, at: float) -> bool:
         """Say whether it is a bad time.
@@ -56,12 +58,14 @@ class LossWeather:
         stream = self._streams.stream(f"{self._name}/loss-weather/{block}")
         bad = stream.random() * (loss.good_mean_s + loss.bad_mean_s) < loss.bad_mean_s
         self._begins_bad = bad
-        self._changes = []
+        changes = array("d")
         at, end = block * self._block_s, (block + 1) * self._block_s
         while at < end:
             at += draw_exponential(loss.bad_mean_s if bad else loss.good_mean_s, stream)
-            self._changes.append(at)
+            changes.append(at)
             bad = not bad
+        # Made anew, because growing leaves room to spare.
+        self._changes = changes[:]
         self._block = block
 
 

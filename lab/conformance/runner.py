@@ -171,7 +171,7 @@ def _greet(target: Target) -> Claims:
         if key == "kinds":
             claims.kinds = tuple(value.split(","))
         elif key == "dictionaries":
-            claims.dictionaries = tuple(value.split(","))
+            claims.dictionaries = tuple(filter(None, value.split(",")))
         elif key in ("message", "window", "fragments") and value.isdigit():
             setattr(claims, key, int(value))
         else:

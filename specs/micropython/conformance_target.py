@@ -148,7 +148,12 @@ class Target:
             pairs = [word.split(":") for word in words]
             payload = join_labels([(int(number), octets_of(text)) for number, text in pairs])
             return "none" if payload is None else "ok " + word_of(payload)
-        return f"ok 1 smtunnel-micropython kinds={','.join(KINDS)} window={self._window_bits}"
+        known = ",".join([f"{key:08x}" for key in self._dictionaries])
+        kinds = ",".join(KINDS)
+        return (
+            f"ok 1 smtunnel-micropython kinds={kinds} window={self._window_bits} "
+            f"dictionaries={known}"
+        )
 
 
 def main() -> None:

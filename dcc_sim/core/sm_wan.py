@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from dcc_sim.core.command_desk import CommandDesk
@@ -20,10 +21,10 @@ from dcc_sim.core.state import State
 from dcc_sim.errors import ConfigError
 from dcc_sim.ports import NetworkRun, UplinkRow
 from gbcs.entity_id import EntityId
+from gbcs.messages import CraFlag
 
-_GENERAL_SIGNING = 0xDF
-_CRA_OFFSET = 2
-_CRA_ALERT = 3
+# Tag; CRA flag and originator counter; originator; target.
+_GROUPING_HEADER = re.compile(rb"\xdf\x09(.)(.{8})\x08(.{8})\x08(.{8})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,7 @@ class SmWan:
                 )
 
     def _send_up(self, row: UplinkRow, now: float) -> None:
-        hop = _hop_of(row.octets)
-        reference = f"{row.device} {row.uplink_id}"
+        hop, reference = _outside_of(row.octets)
         self._sent_up[row.uplink_id] = row
         self.network.send(Parcel(hop, row.device, reference, row.octets, row.uplink_id), now)
 
@@ -140,14 +140,21 @@ class SmWan:
         return Place(region or self._profile.default_region, hub or str(device))
 
 
-def _hop_of(octets: bytes) -> Hop:
-    """Tell alerts from responses by their first octets, without a look at the rest."""
-    is_alert = (
-        len(octets) > _CRA_OFFSET
-        and octets[0] == _GENERAL_SIGNING
-        and octets[_CRA_OFFSET] == _CRA_ALERT
-    )
-    return Hop.ALERT if is_alert else Hop.RESPONSE
+def _outside_of(octets: bytes) -> tuple[Hop, str]:
+    """Tell from a message's first octets, unchecked, what it is and what the journal calls it.
+
+    Returns:
+        Its hop, and originator:target:counter as in a ResponseID; "unreadable" without them.
+
+    Source: GBCS, Grouping Header.
+    """
+    header = _GROUPING_HEADER.match(octets)
+    if header is None:
+        return Hop.RESPONSE, "unreadable"
+    cra, counter, originator, target = header.groups()
+    hop = Hop.ALERT if cra[0] == CraFlag.ALERT else Hop.RESPONSE
+    number = int.from_bytes(counter, "big")
+    return hop, f"{EntityId(originator)}:{EntityId(target)}:{number}"
 
 
 def _check_places(state: State, profile: NetworkProfile) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import enum
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from dcc_sim.core.faults import Faults, Hop, corrupted
+from dcc_sim.core.faults import Faults, corrupted
 from dcc_sim.core.network.distributions import Distribution
+from dcc_sim.core.network.parcels import Arrived, Direction, Lost, Outcome, Parcel, Place
 from dcc_sim.core.network.profile import NetworkProfile, Parameter, Region
 from dcc_sim.core.network.streams import Stream, Streams
 from dcc_sim.core.network.weather import LossWeather, Outages
@@ -29,78 +29,6 @@ a device which sends without pause can take."""
 # A timer that comes this much too early by rounding is on time; in seconds.
 _TIMER_SLACK_S = 1e-6
 _BITS = 8
-
-
-class Direction(enum.Enum):
-    """Seen from the DCC."""
-
-    DOWN = "down"
-    UP = "up"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a device is: the region it is in, and the communications hub that serves it."""
-
-    region: str
-    hub: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A message that the network is to carry.
-
-    Attributes:
-        hop: COMMAND goes down; RESPONSE and ALERT come up.
-        device: to or from which.
-        reference: what the journal calls it.
-        octets: the message.
-        token: whatever the sender wants to know it by.
-    """
-
-    hop: Hop
-    device: EntityId
-    reference: str
-    octets: bytes
-    token: Hashable = None
-
-    @property
-    def direction(self) -> Direction:
-        """Down or up."""
-        return Direction.DOWN if self.hop is Hop.COMMAND else Direction.UP
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A message came to the end of the network, at the device's or at the DCC's side.
-
-    Attributes:
-        parcel: as it was sent.
-        octets: as they came.
-        is_copy: whether it is a duplicate.
-    """
-
-    parcel: Parcel
-    octets: bytes
-    is_copy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A message did not come to the end of the network.
-
-    Attributes:
-        parcel: as it was sent.
-        reason: what became of it.
-        is_copy: whether it was a duplicate.
-    """
-
-    parcel: Parcel
-    reason: str
-    is_copy: bool = False
-
-
-Outcome: TypeAlias = Arrived | Lost
 
 
 @dataclass(slots=True, eq=False)

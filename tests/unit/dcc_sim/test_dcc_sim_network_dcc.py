@@ -363,3 +363,23 @@ def replace_regions(profile):
     return NetworkProfile(
         summary="", default_region="r", regions={"r": profile.regions["r"], "s": Region()}
     )
+
+
+def test_the_journal_names_what_comes_up(tell, answer, alert, names):
+    rows = []
+
+    class Rows:
+        def record(self, event, /, **fields):
+            if event == "network":
+                rows.append((fields["hop"], fields["reference"]))
+
+    story = tell(network(), commands=(), journal=Rows())
+    for octets in (answer(5), alert(7), b"\xdf\x09"):
+        story.core.message(octets)
+    story.run(100.0)
+    ends = f"{names['device']}:{names['supplier']}"
+    assert rows == [
+        ("response", f"{ends}:5"),
+        ("alert", f"{ends}:7"),
+        ("response", "unreadable"),
+    ]

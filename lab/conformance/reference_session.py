@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from lab.conformance.reference import carrier_of
 from smtunnel import (
@@ -42,6 +42,8 @@ _ABORTED: Final = {
     AbortReason.BY_CALLER: "by-caller",
     AbortReason.BY_SENDER: "by-sender",
 }
+# Peer, whether it is a control message, message id.
+_Live: TypeAlias = tuple[bytes, bool, int]
 _OF_A_MESSAGE: Final = (IgnoreReason.DUPLICATE, IgnoreReason.DELIVERED, IgnoreReason.ENDED)
 
 
@@ -64,9 +66,9 @@ class ReferenceSession:
             replay_window=replay_window,
         )
         self._reassembler = self._begin()
-        # By peer, what a restart leaves: the window, and the fragments of live messages.
+        # What a restart leaves: each peer's window, and the fragments of live messages.
         self._windows: dict[bytes, bytes] = {}
-        self._fragments: dict[bytes, list[tuple[str, int, float]]] = {}
+        self._fragments: dict[_Live, list[tuple[str, int, float]]] = {}
 
     def _begin(self) -> Reassembler:
         return Reassembler(originator=self._originator, carrier=self._carrier, limits=self._limits)
@@ -78,24 +80,38 @@ class ReferenceSession:
         events = self._reassembler.receive_fragment(
             peer, payload, originator_counter=counter, now=now, busy=words[4:] == ["busy"]
         )
+        self._keep(events, (payload, counter, now))
         self._windows[peer] = self._reassembler.export_window(peer)
-        if any(isinstance(event, FragmentAccepted) for event in events):
-            self._fragments.setdefault(peer, []).append((payload, counter, now))
         return ["ok", *map(_word, events)]
 
     def time(self, words: Sequence[str]) -> list[str]:
         """Let time pass."""
         events = self._reassembler.handle_timer(int(words[0]))
+        self._keep(events, None)
         for peer in self._windows:
             self._windows[peer] = self._reassembler.export_window(peer)
         return ["ok", *map(_word, events)]
+
+    def _keep(self, events: Sequence[Event], fragment: tuple[str, int, float] | None) -> None:
+        for event in events:
+            match event:
+                case FragmentAccepted() if fragment is not None:
+                    live = (event.peer, event.control, event.tunnel_message_id)
+                    self._fragments.setdefault(live, []).append(fragment)
+                case MessageRejected() | MessageExpired() | MessageAborted():
+                    live = (event.peer, event.control, event.tunnel_message_id)
+                    self._fragments.pop(live, None)
+                case MessageReassembled() | ControlReceived():
+                    control = isinstance(event, ControlReceived)
+                    self._fragments.pop((event.peer, control, event.tunnel_message_id), None)
 
     def restart(self, words: Sequence[str]) -> list[str]:
         """Begin anew with what was kept."""
         self._reassembler = self._begin()
         for peer, window in self._windows.items():
             self._reassembler.restore_window(peer, window)
-            for payload, counter, now in self._fragments.get(peer, ()):
+        for (peer, _, _), fragments in self._fragments.items():
+            for payload, counter, now in fragments:
                 self._reassembler.receive_fragment(
                     peer, payload, originator_counter=counter, now=now
                 )

@@ -6,10 +6,10 @@ import enum
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from lab.conformance.cases import TALKS, Beyond, Wrong, shorten
-from lab.conformance.process import Target, TargetFailed
+from lab.conformance.process import TargetFailed
 from lab.conformance.vectors import KINDS, Case, octets_of, payloads_of
 
 PROTOCOL: Final = 1
@@ -105,7 +105,19 @@ class Report:
         )
 
 
-def run_cases(target: Target, cases: Iterable[Case], *, only: Collection[str] = ()) -> Report:
+class Program(Protocol):
+    """What is asked: a Target, or in tests an object in its place."""
+
+    starts: int
+
+    def ask(self, request: str) -> list[str]:
+        """Send one request and wait for the words of its answer."""
+
+    def close(self) -> None:
+        """End the program."""
+
+
+def run_cases(target: Program, cases: Iterable[Case], *, only: Collection[str] = ()) -> Report:
     """Ask a program all cases.
 
     Args:
@@ -140,7 +152,7 @@ def run_cases(target: Target, cases: Iterable[Case], *, only: Collection[str] = 
     return report
 
 
-def _run(target: Target, case: Case) -> CaseResult:
+def _run(target: Program, case: Case) -> CaseResult:
     talk = TALKS[case.kind](case.vector)
     asked = ""
     try:
@@ -158,7 +170,7 @@ def _run(target: Target, case: Case) -> CaseResult:
         return CaseResult(case.kind, case.name, Outcome.FAILED, detail)
 
 
-def _greet(target: Target) -> Claims:
+def _greet(target: Program) -> Claims:
     words = target.ask(f"hello {PROTOCOL}")
     if words[:2] != ["ok", str(PROTOCOL)] or len(words) < 3:
         raise TargetFailed(

@@ -68,6 +68,8 @@ def read_cases(folder: Path) -> list[Case]:
                 f"cannot read {path}: {error}. Give --vectors the folder specs/vectors of the "
                 "smtunnel project"
             ) from None
+        if not isinstance(content, dict):
+            content = {}
         if content.get("format") != FORMAT or content.get("kind") != kind:
             raise VectorError(
                 f"{path} says format {content.get('format')}, kind {content.get('kind')!r}: "

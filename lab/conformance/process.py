@@ -22,7 +22,7 @@ MAX_ANSWER_CHARS: Final = 1_048_576
 
 _MAX_SAID: Final = 2000
 _READ_OCTETS: Final = 65_536
-_CLOSE_S: Final = 2.0
+_CLOSE_S: Final = 1.0
 
 
 class TargetFailed(Exception):

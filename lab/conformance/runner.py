@@ -128,6 +128,15 @@ def run_cases(target: Program, cases: Iterable[Case], *, only: Collection[str] =
     Raises:
         TargetFailed: the program does not start, or cannot say what it claims.
     """
+    try:
+        report = _ask_all(target, cases, only)
+    finally:
+        target.close()
+    report.starts = target.starts
+    return report
+
+
+def _ask_all(target: Program, cases: Iterable[Case], only: Collection[str]) -> Report:
     claims = _greet(target)
     report = Report(claims)
     failures_in_a_row = 0
@@ -142,13 +151,8 @@ def run_cases(target: Program, cases: Iterable[Case], *, only: Collection[str] =
             result = CaseResult(case.kind, case.name, Outcome.NOT_ASKED)
         else:
             result = _run(target, _as_claimed(case, claims))
-            if result.outcome is Outcome.FAILED:
-                failures_in_a_row += 1
-            else:
-                failures_in_a_row = 0
+            failures_in_a_row = failures_in_a_row + 1 if result.outcome is Outcome.FAILED else 0
         report.results.append(result)
-    target.close()
-    report.starts = target.starts
     return report
 
 

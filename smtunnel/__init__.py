@@ -3,6 +3,9 @@
 Sending: encode_message makes the payloads of a message's fragments, payload_to_labels spreads one
 over the labels of an ECS46a command. Receiving: a Reassembler takes payloads in any order and tells
 what happened in events. Whole messages without counters and time: MessageAssembly.
+
+Both together, with retries, receipts and all that must survive a restart: an Endpoint, which a
+gateway persists and transports for. Control records are in smtunnel.records and smtunnel.routes.
 """
 
 from smtunnel.assembly import MessageAssembly
@@ -15,6 +18,8 @@ from smtunnel.delivery import (
     advance,
 )
 from smtunnel.dictionaries import DICTIONARIES, DICTIONARY_IDS
+from smtunnel.effects import Answer, ControlNews, Effects, ReceivedMessage
+from smtunnel.endpoint import Endpoint
 from smtunnel.errors import (
     Base64Error,
     ControlInvalid,
@@ -55,7 +60,11 @@ from smtunnel.fragments import (
 from smtunnel.header import Compression, FragmentHeader, Originator, parse_untrusted_header
 from smtunnel.labels import labels_to_payload, payload_to_labels
 from smtunnel.limits import Limits
+from smtunnel.policy import Confirmation, CounterIssuer, Result, SendPolicy
 from smtunnel.reassembler import Reassembler
+from smtunnel.receipts import ReceiptSettings
+from smtunnel.records import ReceiptPolicy
+from smtunnel.send_events import StatusChanged, Transmit
 
 __all__ = [
     "CARRIERS",
@@ -66,14 +75,20 @@ __all__ = [
     "FINAL_STATES",
     "TRANSITIONS",
     "AbortReason",
+    "Answer",
     "Base64Error",
     "Carrier",
     "Compression",
     "CompressionChoice",
+    "Confirmation",
     "ControlInvalid",
+    "ControlNews",
     "ControlReceived",
+    "CounterIssuer",
     "DeliveryState",
+    "Effects",
     "EncodedMessage",
+    "Endpoint",
     "Event",
     "Fragment",
     "FragmentAccepted",
@@ -95,8 +110,15 @@ __all__ = [
     "Originator",
     "Payload",
     "Reassembler",
+    "ReceiptPolicy",
+    "ReceiptSettings",
+    "ReceivedMessage",
     "RemoteError",
+    "Result",
+    "SendPolicy",
     "StateError",
+    "StatusChanged",
+    "Transmit",
     "TunnelError",
     "UnknownDictionary",
     "UnsupportedCompression",

@@ -91,10 +91,10 @@ class SendPolicy:
     messages_in_flight: int = 4
     fragments_per_window: int | None = None
     window_s: float = 3600.0
-    attempts_per_fragment: int = 8
+    attempts_per_fragment: int = 12
     message_attempts: int = 3
     retry_first_s: float = 30.0
-    retry_max_s: float = 3600.0
+    retry_max_s: float = 14_400.0
     retry_jitter: float = 0.5
     result_timeout_s: float = 600.0
     receipt_timeout_s: float = 300.0

@@ -35,7 +35,7 @@ from smtunnel.fragments import Fragment, Payload, parse_untrusted_fragment
 from smtunnel.header import LAST_FLAG, MAX_INDEX, MAX_MESSAGE_ID, Compression, Originator
 from smtunnel.limits import Limits
 from smtunnel.records import AbortCode, IndexRange, MessageName
-from smtunnel.uses import CONTROL_SLOT, Standing, Use, refusal, restore_uses
+from smtunnel.uses import CONTROL_SLOT, TAG_MASK, Standing, Use, refusal, restore_uses
 from smtunnel.window import MAX_COUNTER, ReplayWindow, Verdict
 
 _STATE_VERSION: Final = 2
@@ -432,7 +432,7 @@ class Reassembler:
         """End a live data message that its sender has given up, if this is it."""
         events: list[Event] = []
         use = self._live_use(peer, name.tunnel_message_id)
-        if use is not None and (use.key - name.key32) % (1 << 32) % (1 << 16) == 0:
+        if use is not None and (use.key - name.key32) & TAG_MASK == 0:
             self._abort(events, use, AbortReason.BY_SENDER)
         return events
 

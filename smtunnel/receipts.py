@@ -210,6 +210,15 @@ class ReceiptBatcher:
             self._schedule(peer, state)
         return found
 
+    def take(self, peer: bytes) -> list[ReceiptRecord]:
+        """Take the receipts owed to a peer, for a control message goes there anyway."""
+        state = self._peers.get(peer)
+        if state is None or not state.owed:
+            return []
+        records = self._receipts(state)
+        self._schedule(peer, state)
+        return records
+
     def _receipts(self, state: _Peer) -> list[ReceiptRecord]:
         data = tuple(name for control, name in state.owed if not control)
         controls = tuple(name for control, name in state.owed if control)

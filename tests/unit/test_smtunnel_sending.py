@@ -451,7 +451,7 @@ def test_what_cannot_leave_costs_no_attempt() -> None:
     bench = Bench(replace(UP, attempts_per_fragment=2))
     bench.enqueue()
     for _ in range(10):
-        [sent] = bench.poll() or bench.wait(3600)
+        [sent] = bench.poll() or bench.wait(UP.retry_max_s)
         assert sent.attempt == 1
         bench.result(sent, Result.NOT_HANDED_OVER)
     assert not bench.status.final

@@ -44,6 +44,12 @@ _ABORTED: Final = {
 }
 # Peer, whether it is a control message, message id.
 _Live: TypeAlias = tuple[bytes, bool, int]
+# What does not make a peer known.
+_OF_NO_PEER: Final = (
+    IgnoreReason.NOT_A_FRAGMENT,
+    IgnoreReason.NOT_MINE,
+    IgnoreReason.TOO_MANY_PEERS,
+)
 _OF_A_MESSAGE: Final = (IgnoreReason.DUPLICATE, IgnoreReason.DELIVERED, IgnoreReason.ENDED)
 
 
@@ -80,16 +86,15 @@ class ReferenceSession:
         events = self._reassembler.receive_fragment(
             peer, payload, originator_counter=counter, now=now, busy=words[4:] == ["busy"]
         )
+        if not any(isinstance(e, FragmentIgnored) and e.reason in _OF_NO_PEER for e in events):
+            self._windows.setdefault(peer, b"")
         self._keep(events, (payload, counter, now))
-        self._windows[peer] = self._reassembler.export_window(peer)
         return ["ok", *map(_word, events)]
 
     def time(self, words: Sequence[str]) -> list[str]:
         """Let time pass."""
         events = self._reassembler.handle_timer(int(words[0]))
         self._keep(events, None)
-        for peer in self._windows:
-            self._windows[peer] = self._reassembler.export_window(peer)
         return ["ok", *map(_word, events)]
 
     def _keep(self, events: Sequence[Event], fragment: tuple[str, int, float] | None) -> None:
@@ -104,6 +109,8 @@ class ReferenceSession:
                 case MessageReassembled() | ControlReceived():
                     control = isinstance(event, ControlReceived)
                     self._fragments.pop((event.peer, control, event.tunnel_message_id), None)
+        for peer in self._windows:
+            self._windows[peer] = self._reassembler.export_window(peer)
 
     def restart(self, words: Sequence[str]) -> list[str]:
         """Begin anew with what was kept."""

@@ -164,10 +164,8 @@ smt_status session(char **words)
     return SMT_OK;
 }
 
-/* Finds a peer, or makes room for a new one; NULL if there is none. */
-static peer *peer_of(const char *name)
+static peer *known_peer(const char *name)
 {
-    smt_memory memory;
     size_t place;
 
     for (place = 0u; place < peer_count; place++) {
@@ -175,6 +173,15 @@ static peer *peer_of(const char *name)
             return &peers[place];
         }
     }
+    return NULL;
+}
+
+/* Makes room for a peer that is not known; NULL if there is none. */
+static peer *new_peer(const char *name)
+{
+    smt_memory memory;
+    size_t place = peer_count;
+
     if (peer_count >= limits.peers || strlen(name) >= sizeof(peers[0].name)) {
         return NULL;
     }
@@ -186,6 +193,16 @@ static peer *peer_of(const char *name)
     return &peers[place];
 }
 
+/* Ends what is over, of all peers. */
+static void pass_time(wide now)
+{
+    size_t place;
+
+    for (place = 0u; place < peer_count; place++) {
+        smt_receiver_time(&peers[place].receiver, (uint32_t)now, print_event, NULL);
+    }
+}
+
 smt_status receive(char **words, size_t count)
 {
     wide counter;
@@ -193,6 +210,7 @@ smt_status receive(char **words, size_t count)
     uint8_t *payload;
     size_t octets;
     bool busy = count == 5u;
+    smt_fragment parsed;
     peer *from;
 
     if (!limits.begun || !read_number(words[1], (unsigned long)-1, &counter) ||
@@ -200,9 +218,16 @@ smt_status receive(char **words, size_t count)
         (busy && strcmp(words[4], "busy") != 0)) {
         return SMT_LOCAL_ERROR;
     }
-    from = peer_of(words[0]);
+    from = known_peer(words[0]);
     printf(" ok");
-    if (from == NULL) {
+    pass_time(now);
+    /* Only a fragment for this end makes a peer known. */
+    if (from == NULL && (smt_parse_payload(&limits.carrier, payload, octets, &parsed) != SMT_OK ||
+                         parsed.header.index > counter)) {
+        printf(" ignored,not-a-fragment");
+    } else if (from == NULL && parsed.header.originator != (uint8_t)limits.originator) {
+        printf(" ignored,not-mine");
+    } else if (from == NULL && (from = new_peer(words[0])) == NULL) {
         printf(" ignored,too-many-peers");
     } else {
         (void)smt_receive(&from->receiver, payload, octets, counter, (uint32_t)now, busy,
@@ -214,15 +239,12 @@ smt_status receive(char **words, size_t count)
 smt_status time_passes(char **words)
 {
     wide now;
-    size_t place;
 
     if (!limits.begun || !read_number(words[0], 0xFFFFFFFFul, &now)) {
         return SMT_LOCAL_ERROR;
     }
     printf(" ok");
-    for (place = 0u; place < peer_count; place++) {
-        smt_receiver_time(&peers[place].receiver, (uint32_t)now, print_event, NULL);
-    }
+    pass_time(now);
     return SMT_OK;
 }
 

@@ -260,16 +260,32 @@ def _conflict() -> list[Vector]:
 def _limit() -> list[Vector]:
     bomb = bytes(1_000_000)
     bomb_stream = zlib_stream(bomb, "fixed")
-    return [
-        _hostile("limit-one-octet-too-long", "LimitExceeded", cut(zlib_stream(EVENT, "fixed")),
-                 limit=len(EVENT) - 1),
-        _hostile("limit-plain", "LimitExceeded", ["GAAHaGVsbG8="], limit=4),
-        _hostile("limit-bomb", "LimitExceeded", cut(bomb_stream, 1058), carrier="t1062"),
-        _hostile("limit-bomb-small", "LimitExceeded", cut(zlib_stream(bytes(65_537), "fixed"),
-                 1058), carrier="t1062"),
-        _hostile("limit-bomb-without-end", "LimitExceeded", cut(bomb_stream[:3000], 1058),
-                 carrier="t1062"),
-    ]  # fmt: skip
+    # A right stream of a short message, but longer than a sender may make it.
+    wordy = BitWriter()
+    for _ in range(6):
+        write_stored(wordy, b"", final=False)
+    write_stored(wordy, MESSAGE[:16], final=True)
+    wordy_stream = wrap(wordy.to_bytes(), MESSAGE[:16])
+    messages = {
+        "one-octet-too-long": (cut(zlib_stream(EVENT, "fixed")), len(EVENT) - 1),
+        "plain": (["GAAHaGVsbG8="], 4),
+        "stream-longer-than-the-bound": (cut(wordy_stream), 16),
+        "stream-longer-than-the-bound-in-several": (cut(wordy_stream, 30), 16),
+    }
+    large = {
+        "bomb": cut(bomb_stream, 1058),
+        "bomb-small": cut(zlib_stream(bytes(65_537), "fixed"), 1058),
+        "bomb-without-end": cut(bomb_stream[:3000], 1058),
+    }
+    vectors = [
+        _hostile(f"limit-{name}", "LimitExceeded", payloads, limit=limit)
+        for name, (payloads, limit) in messages.items()
+    ]
+    vectors += [
+        _hostile(f"limit-{name}", "LimitExceeded", payloads, carrier="t1062")
+        for name, payloads in large.items()
+    ]
+    return vectors
 
 
 def _window() -> list[Vector]:

@@ -518,7 +518,8 @@ void smt_receiver_resume(smt_receiver *receiver, const smt_carrier *carrier,
  * Takes one payload, whose carrier message has been authenticated.
  * originator_counter: of that message. now: seconds, on a clock that never runs backwards.
  * busy: take nothing new of data messages at the moment.
- * Exactly one event tells the fragment's own outcome. The answer is to be given after all that the
+ * Exactly one event tells the fragment's own outcome: ACCEPTED, IGNORED, REJECTED, or ABORTED of its
+ * own message where there is no memory even without all others. The answer is to be given after all that the
  * events told has been stored durably; if that fails, answer SMT_ANSWER_TEMPORARY_FAILURE and
  * go back to what was saved.
  */

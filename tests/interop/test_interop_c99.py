@@ -15,7 +15,15 @@ import pytest
 from lab.conformance import Target, default_folder, read_cases, run_cases
 from lab.conformance.cases import hexadecimal
 from lab.conformance.reference_target import ReferenceTarget
-from smtunnel import ECS46A, ECS200, MessageAssembly, Originator, encode_message
+from smtunnel import (
+    ECS46A,
+    ECS200,
+    Compression,
+    FragmentHeader,
+    MessageAssembly,
+    Originator,
+    encode_message,
+)
 from smtunnel.dictionaries import DICTIONARIES
 from smtunnel.fragments import parse_untrusted_fragment
 
@@ -100,6 +108,29 @@ def test_the_library_decodes_what_it_encodes(target: Target, seed: int) -> None:
     for word in words[1:]:
         assembly.add(parse_untrusted_fragment(bytes.fromhex(word).decode(), ECS46A))
     assert assembly.decode() == message
+
+
+def test_without_room_the_message_silent_for_longest_is_given_up(target: Target) -> None:
+    # The program's receiver holds 128 fragments.
+    target.ask("session t110 0 4096 15 3 1 1000 32")
+
+    def receive(message_id: int, first: int, index: int, now: int) -> list[str]:
+        header = FragmentHeader(Originator.DSRSP, Compression.ZLIB, True, False, index, message_id)
+        payload = (header.encode() + "A").encode().hex()
+        return target.ask(f"receive a1 {first + index} {now} {payload}")
+
+    assert receive(1, 100, 0, now=1) == ["ok", "accepted,d,1,100,0,0"]
+    assert receive(2, 1000, 0, now=2) == ["ok", "accepted,d,2,1000,0,0"]
+    assert receive(1, 100, 1, now=3) == ["ok", "accepted,d,1,100,1,0"]
+    for index in range(1, 126):
+        assert receive(3, 2000, index, now=4) == ["ok", f"accepted,d,3,2000,{index},0"]
+    words = receive(3, 2000, 127, now=5)
+    assert words == ["ok", "aborted,d,2,1000,memory", "accepted,d,3,2000,127,0"]
+    words = receive(3, 2000, 128, now=6)
+    assert words == ["ok", "aborted,d,1,100,memory", "accepted,d,3,2000,128,0"]
+    assert receive(3, 2000, 129, now=7) == ["ok", "accepted,d,3,2000,129,0"]
+    assert receive(3, 2000, 130, now=8) == ["ok", "aborted,d,3,2000,memory"]
+    assert receive(1, 100, 2, now=9) == ["ok", "ignored,ended,d,1,100,10,0"]
 
 
 def requests() -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dsrsp.config import DsrspConfig
 from dsrsp.core.correlation import correlate
-from dsrsp.core.refusals import explain_code
+from dsrsp.core.refusals import HEALING_CODES, explain_code
 from dsrsp.core.request import Action, Input, Request, State
 from dsrsp.errors import AnswerNotBelieved, CorrelationFailed, DccUnreachable, SigningFailed
 from dsrsp.ports import DccClient, Service
@@ -51,10 +51,12 @@ class LiveRequest:
 
     ``ended`` is set when news from the receive address has ended it; ``trouble`` is the last
     thing that went wrong, told when the time is up. A repeated transform has the octets of
-    the first, kept in ``transform_request``.
+    the first, kept in ``transform_request``. ``resumed`` is True when an earlier process, or an
+    earlier try, may have had it transformed.
     """
 
     request: Request
+    resumed: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     transform_request: bytes | None = None
     pre_command: bytes = b""
@@ -159,7 +161,8 @@ class Adaptor:
             live.pre_command = answer.body.gbcs_payload
             return self._apply(request, Input.PRE_COMMAND)
         if isinstance(answer.body, ErrorBody):
-            return self._refused(live, answer.response_code, repeated=live.failures > 0)
+            repeated = live.resumed or live.failures > 0
+            return self._refused(live, answer.response_code, repeated=repeated)
         return self._no_answer(live, f"a {type(answer.body).__name__} instead of a pre-command")
 
     async def _send(self, live: LiveRequest) -> Action:
@@ -238,8 +241,10 @@ class Adaptor:
                 request.originator_counter,
                 code,
             )
-            return self._apply(request, Input.REPEAT_REFUSAL, reason=reason)
-        return self._apply(request, Input.REFUSAL, reason=reason)
+            # Where that ends the request, one under a new counter will do.
+            return self._apply(request, Input.REPEAT_REFUSAL, reason=reason, heals=True)
+        heals = code in HEALING_CODES
+        return self._apply(request, Input.REFUSAL, reason=reason, heals=heals)
 
     def explain(self, request: Request, code: str) -> str:
         """Say what a response code means for a request and what to do."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from dsrsp.errors import ConfigurationError
@@ -44,15 +46,49 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     transform_timeout_s: float = 3600.0
     """How long to try to get a pre-command, in seconds: rides out an hour without the DCC."""
     response_timeout_s: float = 7200.0
-    """From signing to the device's response, in seconds. Assumed: the 2 h class of the DCC's
-    published round-trip targets; set it to the class that you have agreed."""
+    """From signing to the device's response, in seconds; then the fragment is sent again. Assumed:
+    the 2 h class of the DCC's published round-trip targets; set it to what you have agreed."""
     resume_grace_s: float = 90.0
     """After a restart, the least time that a request still gets, in seconds: the DCC repeats
     what it could not post to us."""
     counter_floor: int = 0
     """Originator counters begin above this: for a supplier that used some before."""
-    fragments_in_flight: int = 1
-    """Fragments of one device that may be on their way at once; other devices do not wait."""
+
+    compact: bool = True
+    """Whether OpenADR XML goes in its compact form, which is equal as canonical XML: white space,
+    declaration and prefixes go. What has an XML signature, or is no XML, goes untouched always."""
+    fragments_in_flight: int = 4
+    """Fragments to one device that may be on their way at once; other devices do not wait."""
+    fragments_in_flight_total: int = 4096
+    """The same for all devices together."""
+    messages_in_flight: int = 4
+    """Messages to one device that may be on their way at once, at most 255."""
+    fragments_per_window: int | None = None
+    """Not more fragments than so many, to all devices together, in any window_s seconds: below the
+    anomaly detection threshold that you have agreed with the DCC. Unset: no limit."""
+    window_s: float = 3600.0
+    """The window of fragments_per_window, in seconds."""
+    fragment_attempts: int = 8
+    """How often one fragment is sent before its message fails, at most 255. That a CEM is busy, or
+    that there is no way to the DCC, does not count."""
+    fragment_retry_first_s: float = 30.0
+    """Wait before a fragment is sent again, in seconds; doubles. A part of it is random."""
+    fragment_retry_max_s: float = 3600.0
+    """The longest such wait, in seconds."""
+    message_lifetime_s: float = 259_200.0
+    """From taking a message to its end at the latest, in seconds: three days. Also how long a
+    CEM's message may lack fragments."""
+    reason_grace_s: float = 300.0
+    """After a CEM has refused a message: wait for the reason, which comes by itself, in seconds."""
+
+    receipts: Literal["each", "batched", "off"] = "batched"
+    """How messages from CEMs are confirmed: each at once, many at a time, or not at all. A receipt
+    is an ECS46a, which costs as much as a fragment."""
+    receipt_batch_s: float = 60.0
+    """With "batched": from the first message that is to be confirmed to the receipt, in seconds."""
+    missing_after_s: float = 120.0
+    """A CEM's message that lacks fragments is asked after when nothing came for so long, in
+    seconds; doubles. Not with receipts = "off"."""
 
     repeat_codes: tuple[str, ...] = ("E40", "E47", "E48")
     """DUIS codes that mean "this counter was used before" and, in answer to a repeated request,
@@ -91,6 +127,16 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "response_timeout_s",
             "resume_grace_s",
             "fragments_in_flight",
+            "fragments_in_flight_total",
+            "messages_in_flight",
+            "window_s",
+            "fragment_attempts",
+            "fragment_retry_first_s",
+            "fragment_retry_max_s",
+            "message_lifetime_s",
+            "reason_grace_s",
+            "receipt_batch_s",
+            "missing_after_s",
             "max_message_octets",
             "max_queued_messages_per_device",
             "replay_window",
@@ -99,6 +145,14 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("messages_in_flight", "fragment_attempts"):
+            if getattr(self, name) > 255:
+                raise ConfigurationError(f"{name} must be at most 255, not {getattr(self, name)}")
+        if self.fragments_per_window is not None and self.fragments_per_window < 1:
+            raise ConfigurationError(
+                f"fragments_per_window must be above 0, not {self.fragments_per_window}; "
+                "leave it out for no limit"
+            )
         if not self.dcc_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"dcc_url must be http://… or https://…, not {self.dcc_url!r}")
         if not self.receive_path.startswith("/"):

@@ -6,7 +6,8 @@ The tree::
     ├── ConfigurationError       settings and keys do not make a working gateway
     ├── SendError                the caller asked for something that cannot be sent
     │   ├── UnknownDevice        there is no usable certificate for the device
-    │   └── MessageNotSendable   the message does not go through the tunnel: too long, for instance
+    │   ├── MessageNotSendable   the message does not go through the tunnel: too long, for instance
+    │   └── NoEcho               a CEM was asked for an echo, and none came
     ├── UnknownMessage           no message has this reference
     ├── GatewayNotRunning        the gateway is used before its start or after its end
     ├── StorageError             durable state cannot be read or written
@@ -40,6 +41,10 @@ class UnknownDevice(SendError):
 
 class MessageNotSendable(SendError):
     """The message does not go through the tunnel."""
+
+
+class NoEcho(SendError):
+    """A CEM was asked for an echo, and none came."""
 
 
 class UnknownMessage(DsrspError):

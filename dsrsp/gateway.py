@@ -16,7 +16,6 @@ from dsrsp.adaptor import Adaptor
 from dsrsp.config import DsrspConfig
 from dsrsp.core.matching import DccError, DeviceResponse, NotForUs, ReceivedReader
 from dsrsp.dcc_client import HttpDccClient
-from dsrsp.downlink import Downlink
 from dsrsp.errors import (
     ConfigurationError,
     GatewayNotRunning,
@@ -28,7 +27,9 @@ from dsrsp.handles import Handle
 from dsrsp.inbox import Inbox, ReceivedMessage
 from dsrsp.ports import DccClient, Storage
 from dsrsp.receiver import Receiver
+from dsrsp.requests import Requests
 from dsrsp.store import SqliteStore
+from dsrsp.tunnel import Tunnel
 from gbcs.certificates import KeyUsage, Role
 from gbcs.crypto import EcdsaSigner
 from gbcs.duis import Schema, XmlSigner
@@ -36,7 +37,9 @@ from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness, Signer
-from smtunnel import DeliveryState, Limits, LocalError, MessageStatus, advance
+from openadr_xml import compact as compact_xml
+from smtunnel import MessageStatus
+from smtunnel.records import Capabilities
 
 logger = logging.getLogger("dsrsp")
 
@@ -101,7 +104,8 @@ class Gateway:
         self._handles: WeakValueDictionary[str, Handle] = WeakValueDictionary()
         self._stack = contextlib.AsyncExitStack()
         self._storage_open: Storage | None = None
-        self._downlink_open: Downlink | None = None
+        self._tunnel_open: Tunnel | None = None
+        self._requests_open: Requests | None = None
         self._inbox_open: Inbox | None = None
         self._receiver: Receiver | None = None
 
@@ -126,8 +130,7 @@ class Gateway:
             # Ends before what it uses: the store and the client.
             stack.push_async_callback(self._close)
             self._storage_open = storage
-            self._open_inbox(storage)
-            self._open_downlink(storage, dcc, signer, xml_signer)
+            self._open(storage, dcc, signer, xml_signer)
             if self._dcc is None:
                 self._receiver = await stack.enter_async_context(
                     Receiver(
@@ -177,49 +180,44 @@ class Gateway:
             except CertificateError as error:
                 logger.error("what is sent now will be refused: %s", error)
 
-    def _open_inbox(self, storage: Storage) -> None:
-        self._inbox_open = Inbox(
-            storage,
-            limits=Limits(
-                message_octets=self._config.max_message_octets,
-                replay_window=self._config.replay_window,
-            ),
-            max_unacknowledged=self._config.max_unacknowledged_messages,
-            clock=self._clock,
-            journal=self._journal,
-        )
-
-    def _open_downlink(
+    def _open(
         self, storage: Storage, dcc: DccClient, signer: Signer, xml_signer: XmlSigner
     ) -> None:
-        downlink = Downlink(
+        inbox = self._inbox_open = Inbox(storage.unacknowledged())
+        tunnel = self._tunnel_open = Tunnel(
             self._config,
             storage=storage,
+            inbox=inbox,
             clock=self._clock,
             random_octets=self._random_octets,
             journal=self._journal,
             tell=self._tell,
         )
-        self._downlink_open = downlink
-        downlink.start(
-            Adaptor(
-                self._config,
-                keystore=self._keystore,
-                dcc=dcc,
-                signer=signer,
-                xml_signer=xml_signer,
-                clock=self._clock,
-                random_octets=self._random_octets,
-                apply=downlink.apply,
-            )
+        requests = self._requests_open = Requests(
+            self._config, storage=storage, journal=self._journal, keep=tunnel.keep_request
         )
+        adaptor = Adaptor(
+            self._config,
+            keystore=self._keystore,
+            dcc=dcc,
+            signer=signer,
+            xml_signer=xml_signer,
+            clock=self._clock,
+            random_octets=self._random_octets,
+            apply=requests.apply,
+        )
+        # First what is under way; then what the tunnel's end has to add.
+        requests.start(adaptor)
+        tunnel.start(requests)
 
     async def _close(self) -> None:
-        if self._downlink_open is not None:
-            await self._downlink_open.stop()
+        if self._tunnel_open is not None:
+            self._tunnel_open.stop()
+        if self._requests_open is not None:
+            await self._requests_open.stop()
         if self._inbox_open is not None:
             self._inbox_open.close()
-        self._downlink_open = self._inbox_open = self._storage_open = None
+        self._tunnel_open = self._requests_open = self._inbox_open = self._storage_open = None
         for handle in list(self._handles.values()):
             handle.close()
 
@@ -228,31 +226,74 @@ class Gateway:
         """The port of the receive address; 0 where none is served."""
         return 0 if self._receiver is None else self._receiver.port
 
-    def _running(self) -> tuple[Storage, Downlink, Inbox]:
-        if self._storage_open is None or self._downlink_open is None or self._inbox_open is None:
+    def _running(self) -> tuple[Tunnel, Requests, Inbox]:
+        if self._tunnel_open is None or self._requests_open is None or self._inbox_open is None:
             raise GatewayNotRunning("the gateway is not running: use it inside `async with`")
-        return self._storage_open, self._downlink_open, self._inbox_open
+        return self._tunnel_open, self._requests_open, self._inbox_open
 
     # Sending
 
-    async def send(self, device: EntityId, message: bytes, compression: str = "auto") -> Handle:
+    async def send(
+        self,
+        device: EntityId,
+        message: bytes,
+        compression: str = "auto",
+        *,
+        compact: bool | None = None,
+    ) -> Handle:
         """Take a message for a device; on return it survives a power cut.
 
         Args:
             device: the CEM's EUI-64.
             message: any octets, up to ``max_message_octets``.
-            compression: "auto", "zlib" or "none".
+            compression: "auto" takes what is smallest and what the CEM is known to understand;
+                or "zlib", "dictionary", "none".
+            compact: whether OpenADR XML goes in its compact form, which is equal as canonical
+                XML; None: as ``config.compact`` says. What is signed goes untouched always.
 
         Raises:
             UnknownDevice: there is no valid certificate to check its answers with.
-            SendError: too long, too many waiting, or a compression that does not exist.
+            SendError: too long, too many waiting, or a compression that does not exist or that
+                the CEM does not understand.
             StorageError: it could not be stored and is not taken.
         """
-        _, downlink, _ = self._running()
+        tunnel, _, _ = self._running()
         self._check_device(device)
-        handle = Handle(downlink.send(device, message, compression))
+        if self._config.compact if compact is None else compact:
+            message = compact_xml(message)
+        handle = Handle(tunnel.send(device, message, compression))
         self._handles[handle.ref] = handle
         return handle
+
+    async def echo(self, device: EntityId, *, timeout_s: float | None = None) -> float:
+        """Send a CEM a small message that it sends back at once.
+
+        Args:
+            device: the CEM's EUI-64.
+            timeout_s: how long to wait, in seconds; ``response_timeout_s`` unless given.
+
+        Returns:
+            How long there and back took, in seconds.
+
+        Raises:
+            UnknownDevice: there is no valid certificate to check its answers with.
+            NoEcho: it did not come in time, or could not be carried.
+            StorageError: it could not be stored.
+        """
+        tunnel, _, _ = self._running()
+        self._check_device(device)
+        return await tunnel.echo(
+            device, self._config.response_timeout_s if timeout_s is None else timeout_s
+        )
+
+    def capabilities(self, device: EntityId) -> Capabilities | None:
+        """Return what a CEM has said that it understands; None: nothing yet.
+
+        Raises:
+            StorageError: the state cannot be read just now.
+        """
+        tunnel, _, _ = self._running()
+        return tunnel.capabilities(device)
 
     def _check_device(self, device: EntityId) -> None:
         try:
@@ -272,16 +313,16 @@ class Gateway:
         Raises:
             UnknownMessage: there is none, or it ended longer ago than ``keep_finished_s``.
         """
-        storage, _, _ = self._running()
+        tunnel, _, _ = self._running()
         handle = self._handles.get(ref)
         if handle is None:
-            stored = storage.message(ref)
-            if stored is None:
+            status = tunnel.status(ref)
+            if status is None:
                 raise UnknownMessage(
                     f"no message {ref!r} was sent from here in the last "
                     f"{self._config.keep_finished_s / 86400:g} days"
                 )
-            handle = Handle(stored.status)
+            handle = Handle(status)
             self._handles[ref] = handle
         return handle
 
@@ -303,28 +344,10 @@ class Gateway:
 
     def acknowledge(self, ref: str, answers: str | None) -> None:
         """Do what `ReceivedMessage.ack` says."""
-        storage, downlink, inbox = self._running()
-        answered = None
+        tunnel, _, _ = self._running()
         if answers is not None:
-            status = self.handle(answers).status
-            if status.state is not DeliveryState.ANSWERED:
-                answered = self._answered(status)
-        storage.acknowledge(
-            ref,
-            answered=None if answered is None else (answered.ref, answered),
-            now=self._clock(),
-        )
-        inbox.forget(ref)
-        if answered is not None:
-            downlink.answered(answered)
-
-    def _answered(self, status: MessageStatus) -> MessageStatus | None:
-        try:
-            return advance(status, DeliveryState.ANSWERED)
-        except LocalError as error:
-            # It failed as far as we knew, and was answered all the same: both are true.
-            logger.warning("an answer to message %s: %s", status.ref, error)
-            return None
+            self.handle(answers)  # there must be such a message
+        tunnel.acknowledge(ref, answers)
 
     def receive_untrusted(self, octets: bytes) -> None:
         """Take what the DCC posts to the receive address; on return it is stored.
@@ -334,16 +357,16 @@ class Gateway:
             StorageError: it cannot be stored now; it should come again.
         """
         try:
-            _, downlink, inbox = self._running()
+            tunnel, requests, _ = self._running()
         except GatewayNotRunning as error:
             raise StorageError(str(error)) from None
         now = self._clock()
         received = self._reader.read_untrusted(octets, at=datetime.fromtimestamp(now, UTC))
         if isinstance(received, DeviceResponse):
-            downlink.receive_response(received)
+            requests.receive_response(received)
         elif isinstance(received, DccError):
-            downlink.receive_error(received)
+            requests.receive_error(received)
         elif isinstance(received, NotForUs):
             logger.info("nothing to do for a %s", received.what)
         else:
-            inbox.receive_alert(received)
+            tunnel.receive_alert(received)

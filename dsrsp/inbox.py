@@ -1,30 +1,13 @@
-"""Messages from CEMs: reassembled, written down, kept until the application acknowledges them."""
+"""Whole messages from CEMs, kept until the application acknowledges them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
-from dsrsp.core.matching import DeviceAlert
-from dsrsp.core.uplink import Uplink, UplinkNews
-from dsrsp.errors import StorageError
-from dsrsp.ports import IncomingMessage, Storage
+from dsrsp.ports import IncomingMessage
 from gbcs.entity_id import EntityId
-from gbcs.ports import Clock, Journal
-from smtunnel import (
-    FragmentIgnored,
-    IgnoreReason,
-    Limits,
-    LocalError,
-    MessageAborted,
-    MessageExpired,
-    MessageReassembled,
-    MessageRejected,
-)
-
-logger = logging.getLogger("dsrsp")
 
 Acknowledge = Callable[[str, str | None], None]
 """Acknowledges a received message by its ref; with the ref of the sent one that it answers."""
@@ -75,50 +58,40 @@ class ReceivedMessage:
 
 
 class Inbox:
-    """Takes verified alerts and hands whole messages out.
+    """Hands messages out, each once in a process.
 
     Args:
-        storage: keeps windows, fragments and messages.
-        limits: bounds on reassembly.
-        max_unacknowledged: with so many messages waiting for an ack no alert is taken.
-        clock: the wall clock.
-        journal: writes down what became of messages.
+        unacknowledged: those that are in the store, oldest first.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        *,
-        limits: Limits,
-        max_unacknowledged: int,
-        clock: Clock,
-        journal: Journal,
-    ) -> None:
-        self._max_unacknowledged = max_unacknowledged
-        self._clock = clock
-        self._journal = journal
-        self._waiting = deque(storage.unacknowledged())
+    def __init__(self, unacknowledged: Iterable[IncomingMessage]) -> None:
+        self._waiting = deque(unacknowledged)
         self._unacknowledged = {incoming.ref for incoming in self._waiting}
         self._changed = asyncio.Event()
         self._closed = False
-        self._timer: asyncio.TimerHandle | None = None
-        try:
-            self._uplink = Uplink(storage, limits=limits)
-        except LocalError as error:
-            raise StorageError(f"the stored replay windows cannot be used: {error}") from None
-        self._take_news(self._uplink.restored)
-        # What expired while nobody was here ends now.
-        self._handle_timer()
 
     def close(self) -> None:
-        """Stop the timer and end all handing out."""
+        """End all handing out."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
         self._changed.set()
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many messages wait for an ack."""
+        return len(self._unacknowledged)
+
+    def take(self, incoming: IncomingMessage) -> None:
+        """Take a message that is stored."""
+        self._unacknowledged.add(incoming.ref)
+        self._waiting.append(incoming)
+        self._changed.set()
+
+    def forget(self, ref: str) -> None:
+        """Take note that a message is acknowledged and no more in the store."""
+        self._unacknowledged.discard(ref)
 
     async def hand_out(self, acknowledge: Acknowledge) -> AsyncIterator[ReceivedMessage]:
         """Yield messages as they come, each once; end when the inbox is closed."""
@@ -128,91 +101,3 @@ class Inbox:
             else:
                 self._changed.clear()
                 await self._changed.wait()
-
-    def forget(self, ref: str) -> None:
-        """Take note that a message is acknowledged and no more in the store."""
-        self._unacknowledged.discard(ref)
-
-    def receive_alert(self, alert: DeviceAlert) -> None:
-        """Take a verified alert; on return all that it changed is stored.
-
-        Raises:
-            StorageError: it could not be stored, or too much waits: it must come again.
-        """
-        if len(self._unacknowledged) >= self._max_unacknowledged:
-            raise StorageError(
-                f"{len(self._unacknowledged)} received messages wait for an ack of the application"
-            )
-        self._take_news(self._uplink.receive_alert(alert, now=self._clock()))
-        self._schedule_timer()
-
-    def _take_news(self, news: UplinkNews) -> None:
-        for event in news.events:
-            if isinstance(event, FragmentIgnored):
-                # The DCC posts each alert to both of our identities: a replay is the normal case.
-                level = logging.DEBUG if event.reason is IgnoreReason.REPLAY else logging.WARNING
-                logger.log(
-                    level,
-                    "ignored alert %d of %s: %s: %s",
-                    *(event.originator_counter, EntityId(event.peer), event.reason.value),
-                    event.detail,
-                )
-            elif isinstance(event, MessageReassembled):
-                self._record("reassembled", event, message_octets=len(event.message))
-            elif isinstance(event, MessageRejected):
-                self._lost(event, "rejected", str(event.error))
-            elif isinstance(event, MessageExpired):
-                more = "" if event.last_known else " and all after them"
-                self._lost(event, "expired", f"fragments {event.missing}{more} did not come")
-            elif isinstance(event, MessageAborted):
-                self._lost(event, "aborted", event.reason.value)
-        for incoming in news.messages:
-            self._unacknowledged.add(incoming.ref)
-            self._waiting.append(incoming)
-        if news.messages:
-            self._changed.set()
-
-    def _lost(
-        self, event: MessageRejected | MessageExpired | MessageAborted, state: str, reason: str
-    ) -> None:
-        logger.warning(
-            "message %d of %s from counter %d %s: %s",
-            *(event.tunnel_message_id, EntityId(event.peer), event.first_counter, state, reason),
-        )
-        self._record(state, event, reason=reason)
-
-    def _record(
-        self,
-        state: str,
-        event: MessageReassembled | MessageRejected | MessageExpired | MessageAborted,
-        *,
-        message_octets: int | None = None,
-        reason: str | None = None,
-    ) -> None:
-        peer = EntityId(event.peer)
-        self._journal.record(
-            "message",
-            state=state,
-            message_ref=f"{peer.hex}-{event.first_counter}-{event.tunnel_message_id}",
-            peer=str(peer),
-            tunnel_message_id=event.tunnel_message_id,
-            first_counter=event.first_counter,
-            message_octets=message_octets,
-            reason=reason,
-        )
-
-    def _schedule_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._uplink.get_timer()
-        if due is not None and not self._closed:
-            delay_s = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._handle_timer)
-
-    def _handle_timer(self) -> None:
-        try:
-            self._take_news(self._uplink.handle_timer(self._clock()))
-        except StorageError as error:
-            logger.error("expired messages stay in the store until the next start: %s", error)
-        self._schedule_timer()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dsrsp.core.request import Request
@@ -35,36 +35,11 @@ class DccClient(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """A message that was taken for sending.
+class SentMessage:
+    """What is known of a message that was taken for sending."""
 
-    ``message`` is None once the message has ended: only its status is kept.
-    """
-
-    ref: str
     device: EntityId
-    message: bytes | None
-    compression: str
     status: MessageStatus
-
-
-@dataclass(frozen=True, slots=True)
-class MessageKey:
-    """What tells one uplink message from all others."""
-
-    device: EntityId
-    tunnel_message_id: int
-    first_counter: int
-
-
-@dataclass(frozen=True, slots=True)
-class UplinkFragment:
-    """An uplink fragment that waits for the rest of its message."""
-
-    key: MessageKey
-    originator_counter: int
-    payload: str
-    received_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +56,28 @@ class IncomingMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class UplinkOutcome:
-    """All that one authenticated fragment changes.
+class Changes:
+    """All that one input changes.
 
-    ``window`` is the reassembler's saved window of the device. ``fragment`` is kept until its
-    message is complete or ended; ``ended`` are messages whose fragments are needed no more;
-    ``message`` is what the fragment completed.
+    ``tunnel`` are rows of the tunnel's end: octets, or None: delete. ``sent`` are new states of
+    sent messages, oldest first; ``requests`` new states of requests; ``received`` messages that
+    are whole now; ``acknowledged`` is the ref of a received message that the application has.
     """
 
-    device: EntityId
-    window: bytes
-    fragment: UplinkFragment | None = None
-    ended: tuple[MessageKey, ...] = ()
-    message: IncomingMessage | None = None
+    tunnel: Mapping[str, bytes | None] = field(default_factory=dict)
+    sent: tuple[SentMessage, ...] = ()
+    requests: tuple[Request, ...] = ()
+    received: tuple[IncomingMessage, ...] = ()
+    acknowledged: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.tunnel
+            or self.sent
+            or self.requests
+            or self.received
+            or self.acknowledged is not None
+        )
 
 
 class Storage(Protocol):
@@ -111,75 +95,38 @@ class Storage(Protocol):
         """Let go of everything."""
         ...
 
-    # Downlink
-
-    def add_message(self, message: OutgoingMessage, *, now: float) -> None:
-        """Take a new message."""
+    def check_writable(self) -> None:
+        """Prove that something can be written: cheaper than to begin what must be stored."""
         ...
 
-    def start_message(self, ref: str, status: MessageStatus, requests: Iterable[Request]) -> None:
-        """Keep the requests that a message was cut into, and its status with them."""
+    def keep(self, changes: Changes, *, now: float) -> None:
+        """Keep what one input changed, all of it or nothing."""
         ...
 
-    def save_request(self, request: Request, status: MessageStatus | None, *, now: float) -> None:
-        """Keep a request's state and, in the same transaction, its message's status.
-
-        At the end of a message its octets and signed requests are dropped.
-        """
+    def forget_finished(self, *, before: float) -> int:
+        """Drop messages and requests that ended before a time; return how many messages."""
         ...
 
-    def save_status(self, ref: str, status: MessageStatus, *, now: float) -> None:
-        """Keep a message's status; at its end as with `save_request`."""
+    def tunnel_rows(self) -> list[tuple[str, bytes]]:
+        """All rows of the tunnel's end."""
         ...
 
-    def message(self, ref: str) -> OutgoingMessage | None:
-        """Find a message."""
+    def message(self, ref: str) -> SentMessage | None:
+        """Find a message that was sent."""
         ...
 
-    def unfinished_messages(self) -> list[OutgoingMessage]:
+    def unfinished_messages(self) -> list[SentMessage]:
         """Messages without a final status, in the order in which they were taken."""
-        ...
-
-    def requests(self, ref: str) -> list[Request]:
-        """A message's requests in the order of their fragments; none before its start."""
         ...
 
     def request(self, originator_counter: int) -> Request | None:
         """Find a request."""
         ...
 
-    def last_tunnel_message_id(self, device: EntityId) -> int | None:
-        """The tunnel message id last used towards a device."""
-        ...
-
-    def forget_finished(self, *, before: float) -> int:
-        """Drop messages that ended before a time; return how many."""
-        ...
-
-    # Uplink
-
-    def keep_uplink(self, outcome: UplinkOutcome) -> None:
-        """Keep what one alert changed, all of it or nothing."""
-        ...
-
-    def end_uplink(self, ended: Iterable[MessageKey]) -> None:
-        """Drop the fragments of messages that will never be complete."""
-        ...
-
-    def windows(self, device: EntityId | None = None) -> Mapping[EntityId, bytes]:
-        """Return the saved window of one device, or of all."""
-        ...
-
-    def uplink_fragments(self, device: EntityId | None = None) -> list[UplinkFragment]:
-        """Return the fragments of partial messages, of one device or of all, as they came."""
+    def unfinished_requests(self) -> list[Request]:
+        """Requests that have not ended, in the order of their counters."""
         ...
 
     def unacknowledged(self) -> list[IncomingMessage]:
         """Return received messages without an ack, oldest first."""
-        ...
-
-    def acknowledge(
-        self, ref: str, *, answered: tuple[str, MessageStatus] | None, now: float
-    ) -> None:
-        """Drop a received message; keep the new status of the message that it answers."""
         ...

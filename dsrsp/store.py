@@ -11,51 +11,38 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from dsrsp.core.request import Request, State
 from dsrsp.errors import StorageError
-from dsrsp.ports import (
-    IncomingMessage,
-    MessageKey,
-    OutgoingMessage,
-    UplinkFragment,
-    UplinkOutcome,
-)
+from dsrsp.ports import Changes, IncomingMessage, SentMessage
 from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
 from gbcs.errors import FormatError
 from gbcs.messages import PreCommand, parse_untrusted
 from smtunnel import DeliveryState, MessageStatus
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS owner (id INTEGER PRIMARY KEY CHECK (id = 1), supplier BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS originator_counter (
     id INTEGER PRIMARY KEY CHECK (id = 1), reserved BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tunnel (key TEXT PRIMARY KEY, octets BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS message (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, device BLOB NOT NULL,
-    message BLOB, compression TEXT NOT NULL, state TEXT NOT NULL, reason TEXT,
-    fragments_total INTEGER NOT NULL, fragments_accepted INTEGER NOT NULL,
-    fragments_delivered INTEGER NOT NULL, message_octets INTEGER NOT NULL,
-    tunnel_message_id INTEGER, first_counter BLOB, taken_at REAL NOT NULL, finished_at REAL);
-CREATE INDEX IF NOT EXISTS message_unfinished ON message (number) WHERE finished_at IS NULL;
-CREATE INDEX IF NOT EXISTS message_started
-    ON message (device, first_counter) WHERE first_counter IS NOT NULL;
+    state TEXT NOT NULL, reason TEXT, fragments_total INTEGER NOT NULL,
+    fragments_accepted INTEGER NOT NULL, fragments_delivered INTEGER NOT NULL,
+    message_octets INTEGER NOT NULL, tunnel_message_id INTEGER, first_counter BLOB,
+    ended_at REAL);
+CREATE INDEX IF NOT EXISTS message_ended ON message (ended_at);
 CREATE TABLE IF NOT EXISTS request (
     originator_counter BLOB PRIMARY KEY, ref TEXT NOT NULL, fragment_index INTEGER NOT NULL,
-    pre_command BLOB NOT NULL, state TEXT NOT NULL, deadline REAL, signed_request BLOB,
-    posts INTEGER NOT NULL, results BLOB, reason TEXT) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS request_of_message ON request (ref, fragment_index);
-CREATE TABLE IF NOT EXISTS uplink_window (device BLOB PRIMARY KEY, window BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS uplink_fragment (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, device BLOB NOT NULL,
-    tunnel_message_id INTEGER NOT NULL, first_counter BLOB NOT NULL,
-    originator_counter BLOB NOT NULL, payload TEXT NOT NULL, received_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS uplink_fragment_of_message
-    ON uplink_fragment (device, tunnel_message_id, first_counter);
+    attempt INTEGER NOT NULL, pre_command BLOB NOT NULL, state TEXT NOT NULL, deadline REAL,
+    signed_request BLOB, posts INTEGER NOT NULL, results BLOB, reason TEXT,
+    ended_at REAL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS request_ended ON request (ended_at);
 CREATE TABLE IF NOT EXISTS received (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, device BLOB NOT NULL,
     message BLOB NOT NULL, received_at REAL NOT NULL);
@@ -65,9 +52,10 @@ _STATUS_COLUMNS: Final = (
     "state, reason, fragments_total, fragments_accepted, fragments_delivered, message_octets, "
     "tunnel_message_id, first_counter"
 )
-_MESSAGE_COLUMNS: Final = f"ref, device, message, compression, {_STATUS_COLUMNS}"
+_MESSAGE_COLUMNS: Final = f"ref, device, {_STATUS_COLUMNS}"
 _REQUEST_COLUMNS: Final = (
-    "ref, fragment_index, pre_command, state, deadline, signed_request, posts, results, reason"
+    "ref, fragment_index, attempt, pre_command, state, deadline, signed_request, posts, results, "
+    "reason"
 )
 _COUNTER_OCTETS: Final = 8
 
@@ -117,7 +105,9 @@ class SqliteStore:
             (found,) = self._db.execute("PRAGMA user_version").fetchone()
             if found not in (0, _FORMAT):
                 raise StorageError(
-                    f"{self._path}: state of format {found}, this program knows {_FORMAT} only"
+                    f"{self._path}: state of format {found}, this program knows {_FORMAT} only: "
+                    "let the version that wrote it end what is under way, then begin with a new "
+                    "state file and a counter_floor above every counter that was used"
                 )
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 self._db.execute(statement)
@@ -179,69 +169,53 @@ class SqliteStore:
                 (_octets(up_to),),
             )
 
-    # Downlink
-
-    def add_message(self, message: OutgoingMessage, *, now: float) -> None:
-        """Take a new message."""
+    def check_writable(self) -> None:
+        """Prove that something can be written."""
         with self._transaction():
-            self._db.execute(
-                f"INSERT INTO message ({_MESSAGE_COLUMNS}, taken_at) "  # noqa: S608 (constants)
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    message.ref,
-                    message.device.octets,
-                    message.message,
-                    message.compression,
-                    *_status_row(message.status),
-                    now,
-                ),
+            self._db.execute("UPDATE owner SET supplier = supplier")
+
+    def keep(self, changes: Changes, *, now: float) -> None:
+        """Keep what one input changed, all of it or nothing."""
+        with self._transaction():
+            for key, octets in changes.tunnel.items():
+                if octets is None:
+                    self._db.execute("DELETE FROM tunnel WHERE key = ?", (key,))
+                else:
+                    self._db.execute("INSERT OR REPLACE INTO tunnel VALUES (?, ?)", (key, octets))
+            for sent in changes.sent:
+                self._put_message(sent, now)
+            for request in changes.requests:
+                self._put_request(request, now)
+            self._db.executemany(
+                "INSERT INTO received (ref, device, message, received_at) VALUES (?, ?, ?, ?)",
+                [(m.ref, m.device.octets, m.message, m.received_at) for m in changes.received],
             )
+            if changes.acknowledged is not None:
+                self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
 
-    def start_message(self, ref: str, status: MessageStatus, requests: Iterable[Request]) -> None:
-        """Keep the requests that a message was cut into, and its status with them."""
-        with self._transaction():
-            self._put_status(ref, status)
-            for request in requests:
-                self._put_request(request)
-
-    def save_request(self, request: Request, status: MessageStatus | None, *, now: float) -> None:
-        """Keep a request's state and, in the same transaction, its message's status."""
-        with self._transaction():
-            self._put_request(request)
-            if status is not None:
-                self._put_status(request.message_ref, status)
-                if status.final:
-                    self._finish(request.message_ref, now)
-
-    def save_status(self, ref: str, status: MessageStatus, *, now: float) -> None:
-        """Keep a message's status; at its end its octets and signed requests are dropped."""
-        with self._transaction():
-            self._put_status(ref, status)
-            if status.final:
-                self._finish(ref, now)
-
-    def _finish(self, ref: str, now: float) -> None:
+    def _put_message(self, sent: SentMessage, now: float) -> None:
+        ended_at = now if sent.status.final else None
+        marks = ", ".join("?" * 11)
         self._db.execute(
-            "UPDATE message SET message = NULL, finished_at = ? WHERE ref = ?", (now, ref)
-        )
-        self._db.execute("UPDATE request SET signed_request = NULL WHERE ref = ?", (ref,))
-
-    def _put_status(self, ref: str, status: MessageStatus) -> None:
-        marks = ", ".join("?" * 8)
-        self._db.execute(
-            f"UPDATE message SET ({_STATUS_COLUMNS}) = ({marks}) WHERE ref = ?",  # noqa: S608
-            (*_status_row(status), ref),
+            f"INSERT INTO message ({_MESSAGE_COLUMNS}, ended_at) VALUES ({marks}) "  # noqa: S608
+            f"ON CONFLICT (ref) DO UPDATE SET ({_STATUS_COLUMNS}) = "
+            "(excluded.state, excluded.reason, excluded.fragments_total, "
+            "excluded.fragments_accepted, excluded.fragments_delivered, excluded.message_octets, "
+            "excluded.tunnel_message_id, excluded.first_counter), "
+            "ended_at = coalesce(ended_at, excluded.ended_at)",
+            (sent.status.ref, sent.device.octets, *_status_row(sent.status), ended_at),
         )
 
-    def _put_request(self, request: Request) -> None:
-        marks = ", ".join("?" * 10)
+    def _put_request(self, request: Request, now: float) -> None:
+        marks = ", ".join("?" * 12)
         self._db.execute(
-            f"INSERT OR REPLACE INTO request (originator_counter, {_REQUEST_COLUMNS}) "  # noqa: S608
-            f"VALUES ({marks})",
+            f"INSERT OR REPLACE INTO request (originator_counter, {_REQUEST_COLUMNS}, "  # noqa: S608
+            f"ended_at) VALUES ({marks})",
             (
                 _octets(request.originator_counter),
                 request.message_ref,
                 request.index,
+                request.attempt,
                 request.pre_command.to_bytes(),
                 _KEPT_AS.get(request.state, request.state).value,
                 request.deadline,
@@ -249,30 +223,32 @@ class SqliteStore:
                 request.posts,
                 None if request.results is None else bytes(request.results),
                 request.reason,
+                now if request.final else None,
             ),
         )
 
-    def message(self, ref: str) -> OutgoingMessage | None:
-        """Find a message."""
+    def forget_finished(self, *, before: float) -> int:
+        """Drop messages and requests that ended before a time; return how many messages."""
+        with self._transaction():
+            self._db.execute("DELETE FROM request WHERE ended_at < ?", (before,))
+            return self._db.execute("DELETE FROM message WHERE ended_at < ?", (before,)).rowcount
+
+    def tunnel_rows(self) -> list[tuple[str, bytes]]:
+        """Return all rows of the tunnel's end."""
+        return self._all("SELECT key, octets FROM tunnel")
+
+    def message(self, ref: str) -> SentMessage | None:
+        """Find a message that was sent."""
         rows = self._all(f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE ref = ?", ref)  # noqa: S608
         return _message(rows[0]) if rows else None
 
-    def unfinished_messages(self) -> list[OutgoingMessage]:
+    def unfinished_messages(self) -> list[SentMessage]:
         """Return messages without a final status, in the order in which they were taken."""
         rows = self._all(
             f"SELECT {_MESSAGE_COLUMNS} FROM message "  # noqa: S608 (constants)
-            "WHERE finished_at IS NULL ORDER BY number"
+            "WHERE ended_at IS NULL ORDER BY number"
         )
         return [_message(row) for row in rows]
-
-    def requests(self, ref: str) -> list[Request]:
-        """Return a message's requests in the order of their fragments; none before its start."""
-        rows = self._all(
-            f"SELECT {_REQUEST_COLUMNS} FROM request "  # noqa: S608 (constants)
-            "WHERE ref = ? ORDER BY fragment_index",
-            ref,
-        )
-        return [self._request(row) for row in rows]
 
     def request(self, originator_counter: int) -> Request | None:
         """Find a request."""
@@ -282,8 +258,16 @@ class SqliteStore:
         )
         return self._request(rows[0]) if rows else None
 
+    def unfinished_requests(self) -> list[Request]:
+        """Return requests that have not ended, in the order of their counters."""
+        rows = self._all(
+            f"SELECT {_REQUEST_COLUMNS} FROM request "  # noqa: S608 (constants)
+            "WHERE ended_at IS NULL ORDER BY originator_counter"
+        )
+        return [self._request(row) for row in rows]
+
     def _request(self, row: tuple[Any, ...]) -> Request:
-        ref, index, octets, state, deadline, signed_request, posts, results, reason = row
+        ref, index, attempt, octets, state, deadline, signed_request, posts, results, reason = row
         try:
             pre_command = parse_untrusted(octets)
         except FormatError as error:
@@ -294,6 +278,7 @@ class SqliteStore:
             message_ref=ref,
             index=index,
             pre_command=pre_command,
+            attempt=attempt,
             state=State(state),
             deadline=deadline,
             signed_request=signed_request,
@@ -302,114 +287,10 @@ class SqliteStore:
             reason=reason,
         )
 
-    def last_tunnel_message_id(self, device: EntityId) -> int | None:
-        """Return the tunnel message id last used towards a device."""
-        rows = self._all(
-            "SELECT tunnel_message_id FROM message WHERE device = ? AND first_counter IS NOT NULL "
-            "ORDER BY first_counter DESC LIMIT 1",
-            device.octets,
-        )
-        return int(rows[0][0]) if rows else None
-
-    def forget_finished(self, *, before: float) -> int:
-        """Drop messages that ended before a time, and their requests; return how many."""
-        with self._transaction():
-            self._db.execute(
-                "DELETE FROM request WHERE ref IN (SELECT ref FROM message WHERE finished_at < ?)",
-                (before,),
-            )
-            # The latest message of each device stays: the next tunnel message id follows its own.
-            return self._db.execute(
-                "DELETE FROM message WHERE finished_at < ? AND (first_counter IS NULL OR "
-                "first_counter NOT IN (SELECT max(first_counter) FROM message "
-                "WHERE first_counter IS NOT NULL GROUP BY device))",
-                (before,),
-            ).rowcount
-
-    # Uplink
-
-    def keep_uplink(self, outcome: UplinkOutcome) -> None:
-        """Keep what one alert changed, all of it or nothing."""
-        with self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO uplink_window VALUES (?, ?)",
-                (outcome.device.octets, outcome.window),
-            )
-            if outcome.fragment is not None:
-                self._put_fragment(outcome.fragment)
-            self._drop_fragments(outcome.ended)
-            if outcome.message is not None:
-                new = outcome.message
-                self._db.execute(
-                    "INSERT INTO received (ref, device, message, received_at) VALUES (?, ?, ?, ?)",
-                    (new.ref, new.device.octets, new.message, new.received_at),
-                )
-
-    def _put_fragment(self, fragment: UplinkFragment) -> None:
-        self._db.execute(
-            "INSERT INTO uplink_fragment (device, tunnel_message_id, first_counter, "
-            "originator_counter, payload, received_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                *_key_row(fragment.key),
-                _octets(fragment.originator_counter),
-                fragment.payload,
-                fragment.received_at,
-            ),
-        )
-
-    def _drop_fragments(self, ended: Iterable[MessageKey]) -> None:
-        self._db.executemany(
-            "DELETE FROM uplink_fragment "
-            "WHERE device = ? AND tunnel_message_id = ? AND first_counter = ?",
-            [_key_row(key) for key in ended],
-        )
-
-    def end_uplink(self, ended: Iterable[MessageKey]) -> None:
-        """Drop the fragments of messages that will never be complete."""
-        with self._transaction():
-            self._drop_fragments(ended)
-
-    def windows(self, device: EntityId | None = None) -> Mapping[EntityId, bytes]:
-        """Return the saved window of one device, or of all."""
-        rows = self._all(
-            "SELECT device, window FROM uplink_window WHERE ?1 IS NULL OR device = ?1",
-            None if device is None else device.octets,
-        )
-        return {EntityId(octets): window for octets, window in rows}
-
-    def uplink_fragments(self, device: EntityId | None = None) -> list[UplinkFragment]:
-        """Return the fragments of partial messages, of one device or of all, as they came."""
-        rows = self._all(
-            "SELECT device, tunnel_message_id, first_counter, originator_counter, payload, "
-            "received_at FROM uplink_fragment WHERE ?1 IS NULL OR device = ?1 ORDER BY number",
-            None if device is None else device.octets,
-        )
-        return [
-            UplinkFragment(
-                MessageKey(EntityId(owner), message_id, _number(first)),
-                _number(counter),
-                payload,
-                received_at,
-            )
-            for owner, message_id, first, counter, payload, received_at in rows
-        ]
-
     def unacknowledged(self) -> list[IncomingMessage]:
         """Return received messages without an ack, oldest first."""
         rows = self._all("SELECT ref, device, message, received_at FROM received ORDER BY number")
         return [IncomingMessage(ref, EntityId(dev), message, at) for ref, dev, message, at in rows]
-
-    def acknowledge(
-        self, ref: str, *, answered: tuple[str, MessageStatus] | None, now: float
-    ) -> None:
-        """Drop a received message; keep the new status of the message that it answers."""
-        with self._transaction():
-            self._db.execute("DELETE FROM received WHERE ref = ?", (ref,))
-            if answered is not None:
-                answered_ref, status = answered
-                self._put_status(answered_ref, status)
-                if status.final:
-                    self._finish(answered_ref, now)
 
 
 class _CounterStore:
@@ -421,10 +302,6 @@ class _CounterStore:
 
     def reserve(self, up_to: int) -> None:
         self._store.reserve_counter(up_to)
-
-
-def _key_row(key: MessageKey) -> tuple[bytes, int, bytes]:
-    return key.device.octets, key.tunnel_message_id, _octets(key.first_counter)
 
 
 def _status_row(status: MessageStatus) -> tuple[Any, ...]:
@@ -440,9 +317,8 @@ def _status_row(status: MessageStatus) -> tuple[Any, ...]:
     )
 
 
-def _message(row: tuple[Any, ...]) -> OutgoingMessage:
-    ref, device, message, compression, state, reason = row[:6]
-    total, accepted, delivered, octets, tunnel_message_id, first = row[6:]
+def _message(row: tuple[Any, ...]) -> SentMessage:
+    ref, device, state, reason, total, accepted, delivered, octets, message_id, first = row
     status = MessageStatus(
         ref=ref,
         state=DeliveryState[state],
@@ -451,7 +327,7 @@ def _message(row: tuple[Any, ...]) -> OutgoingMessage:
         fragments_accepted=accepted,
         fragments_delivered=delivered,
         message_octets=octets,
-        tunnel_message_id=tunnel_message_id,
+        tunnel_message_id=message_id,
         first_counter=None if first is None else _number(first),
     )
-    return OutgoingMessage(ref, EntityId(device), message, compression, status)
+    return SentMessage(EntityId(device), status)

@@ -1,4 +1,4 @@
-"""A message on its way down: cut into requests, and what their states say of it.
+"""Between the tunnel's end and the DCC: a fragment becomes a request, its end becomes a result.
 
 Source: ``specs/tunnel-protocol.md``, downlink delivery: all results 00 on all fragments is
 the receipt, for the CEM answers the last one only after it has the whole message on its disk.
@@ -7,123 +7,98 @@ the receipt, for the CEM answers the last one only after it has the whole messag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Final
 
 from dsrsp.core.refusals import explain_results
 from dsrsp.core.request import Request, State
-from dsrsp.errors import MessageNotSendable
 from gbcs.entity_id import EntityId
-from gbcs.messages import Label, PreCommand
-from smtunnel import (
-    ECS46A,
-    CompressionChoice,
-    DeliveryState,
-    LocalError,
-    MessageStatus,
-    Originator,
-    advance,
-    encode_message,
-    payload_to_labels,
+from gbcs.messages import DataAccessResult, Label, PreCommand
+from smtunnel import payload_to_labels
+from smtunnel.policy import Result
+from smtunnel.send_events import Transmit
+
+_NEVER: Final = frozenset(
+    {
+        DataAccessResult.READ_WRITE_DENIED,
+        DataAccessResult.OBJECT_UNDEFINED,
+        DataAccessResult.OBJECT_CLASS_INCONSISTENT,
+        DataAccessResult.OBJECT_UNAVAILABLE,
+        DataAccessResult.TYPE_UNMATCHED,
+        DataAccessResult.SCOPE_OF_ACCESS_VIOLATED,
+    }
 )
+"""Results of a device that has no such labels, or does not take them from us: it is no CEM, or not
+ours. The same command would have the same result again."""
 
 
-def cut_message(
-    message: bytes,
-    *,
-    tunnel_message_id: int,
-    compression: CompressionChoice,
-    max_message_octets: int,
-) -> list[str]:
-    """Cut a message into the payloads of ECS46a commands.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request, as its fragment's message must know it.
 
-    Raises:
-        MessageNotSendable: too long, or a compression that does not exist.
+    ``result`` is None when no repetition can heal it: the message has failed. ``detail`` says
+    why, for a person.
     """
-    try:
-        encoded = encode_message(
-            message,
-            carrier=ECS46A,
-            originator=Originator.DSRSP,
-            tunnel_message_id=tunnel_message_id,
-            compression=compression,
-            max_message_octets=max_message_octets,
-        )
-    except LocalError as error:
-        raise MessageNotSendable(str(error)) from None
-    return [payload for payload in encoded.payloads if isinstance(payload, str)]
+
+    result: Result | None
+    detail: str = ""
 
 
-def make_requests(
-    ref: str,
-    payloads: Sequence[str],
-    *,
-    supplier_id: EntityId,
-    device: EntityId,
-    first_counter: int,
-) -> list[Request]:
-    """Make the requests of a message, with a contiguous block of counters."""
-    return [
-        Request(
-            message_ref=ref,
-            index=index,
-            pre_command=PreCommand(
-                originator_id=supplier_id,
-                target_id=device,
-                originator_counter=first_counter + index,
-                labels=tuple(Label(number, text) for number, text in payload_to_labels(payload)),
-            ),
-        )
-        for index, payload in enumerate(payloads)
-    ]
+def make_request(transmit: Transmit, *, supplier_id: EntityId) -> Request:
+    """Make the request that carries a fragment down.
 
-
-def payload_of(request: Request) -> str:
-    """Return the carrier payload that a request carries."""
-    return "".join(label.text for label in request.pre_command.labels)
-
-
-def started(
-    status: MessageStatus, *, message_id: int, requests: Sequence[Request]
-) -> MessageStatus:
-    """Return the status of a message that has got its id and counters."""
-    counted = replace(status, fragments_total=len(requests))
-    return advance(
-        counted,
-        tunnel_message_id=message_id,
-        first_counter=requests[0].originator_counter,
+    Args:
+        transmit: what the tunnel's end gave out.
+        supplier_id: who sends it.
+    """
+    labels = payload_to_labels(str(transmit.payload))
+    return Request(
+        message_ref=transmit.ref,
+        index=transmit.index,
+        attempt=transmit.attempt,
+        pre_command=PreCommand(
+            originator_id=supplier_id,
+            target_id=EntityId(transmit.peer),
+            originator_counter=transmit.originator_counter,
+            labels=tuple(Label(number, text) for number, text in labels),
+        ),
     )
 
 
-def status_after(status: MessageStatus, before: Request, after: Request) -> list[MessageStatus]:
-    """Return the statuses that follow from the change of one request, oldest first.
+def outcome_of(request: Request) -> Outcome | None:
+    """Say what the state of a request means for its fragment; None: nothing yet, or no more."""
+    reason = request.reason or request.state.value
+    match request.state:
+        case State.ANSWERED:
+            return outcome_of_results(request.results or (), len(request.pre_command.labels))
+        case State.TIMED_OUT if not request.posts:
+            # Nothing was signed: it is the way to the DCC that is closed.
+            return Outcome(Result.NOT_HANDED_OVER, reason)
+        case State.TIMED_OUT:
+            return Outcome(Result.UNKNOWN, reason)
+        case State.REFUSED if not request.heals:
+            return Outcome(None, reason)
+        case State.REFUSED:
+            # What the device has, or will have, of a command that was posted is not known.
+            return Outcome(Result.UNKNOWN if request.posts else Result.FAILED, reason)
+        case _:
+            return None
+
+
+def outcome_of_results(results: Sequence[int], labels: int) -> Outcome:
+    """Say what a device's results mean.
 
     Args:
-        status: what was known; nothing follows a final one.
-        before: the request as it was when that was known.
-        after: the request now.
+        results: the data-access-results as they came.
+        labels: how many labels were sent.
     """
-    if status.final:
-        return []
-    total = status.fragments_total
-    accepted = status.fragments_accepted + (after.accepted and not before.accepted)
-    delivered = status.fragments_delivered + (after.delivered and not before.delivered)
-    counted = advance(status, fragments_accepted=accepted, fragments_delivered=delivered)
-    why = failure(after)
-    if why is not None:
-        fragment = f"fragment {after.index + 1} of {total}, counter {after.originator_counter}"
-        return [advance(counted, DeliveryState.FAILED, reason=f"{fragment}: {why}")]
-    if delivered == total:
-        whole = advance(counted, DeliveryState.DELIVERED)
-        return [whole, advance(whole, DeliveryState.REASSEMBLED)]
-    if accepted == total and status.state is DeliveryState.QUEUED:
-        return [advance(counted, DeliveryState.ACCEPTED)]
-    return [] if counted == status else [counted]
-
-
-def failure(request: Request) -> str | None:
-    """Say why a request keeps its message from being delivered; None: it does not."""
-    if request.state in (State.REFUSED, State.TIMED_OUT):
-        return request.reason or request.state.value
-    if request.state is State.ANSWERED and not request.delivered:
-        return explain_results(request.results or (), len(request.pre_command.labels))
-    return None
+    if len(results) == labels and not any(results):
+        return Outcome(Result.SUCCESS)
+    detail = explain_results(results, labels)
+    if DataAccessResult.OTHER_REASON in results:
+        return Outcome(Result.REJECTED, detail)
+    if _NEVER.intersection(results):
+        return Outcome(None, detail)
+    if len(results) == labels and set(results) <= {0, DataAccessResult.TEMPORARY_FAILURE}:
+        return Outcome(Result.BUSY, detail)
+    return Outcome(Result.FAILED, detail)

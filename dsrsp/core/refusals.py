@@ -42,6 +42,12 @@ _ADVICE: Final = {
     "E65": "the DCC does not read our XML: compare schema_version with what the DCC accepts",
     "E100": "the DCC itself is in trouble: send the message again later",
 }
+HEALING_CODES: Final = frozenset(
+    {"E20", "E21", "E100", DccAlertCode.COMMAND_NOT_DELIVERED, DccAlertCode.COMMAND_NOT_ANSWERED}
+)
+"""Codes after which a new request for the same fragment may do better. Assumed, as the codes are:
+all others stand until somebody changes something at the DCC or here."""
+
 _NO_ADVICE: Final = "look the code up in the DUIS specification, or ask the DCC's service desk"
 
 _ALERTS: Final = {
@@ -54,7 +60,7 @@ _RESULTS: Final = {
     DataAccessResult.TEMPORARY_FAILURE: "temporary failure: try again later",
     DataAccessResult.READ_WRITE_DENIED: "not allowed: the device does not take labels from this "
     "supplier",
-    DataAccessResult.OTHER_REASON: "other reason: the CEM could not decode or keep the message",
+    DataAccessResult.OTHER_REASON: "other reason: the CEM has ended the message undelivered",
 }
 
 

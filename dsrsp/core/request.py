@@ -175,20 +175,24 @@ def transition(state: State, what: Input) -> tuple[State, Action]:
 class Request:
     """One request and what is known of it.
 
-    ``pre_command`` is what is asked for, the measure of correlation. ``posts`` counts the
-    attempts to post the signed pre-command, those of earlier processes as one. ``deadline``
-    is in seconds since 1970. ``results`` are the device's, one for each label.
+    ``pre_command`` is what is asked for, the measure of correlation. ``attempt`` counts the
+    requests for the same fragment. ``posts`` counts the attempts to post the signed pre-command,
+    those of earlier processes as one. ``deadline`` is in seconds since 1970. ``results`` are the
+    device's, one for each label. ``heals`` says of a refusal that another request for the same
+    fragment may do better.
     """
 
     message_ref: str
     index: int
     pre_command: PreCommand
+    attempt: int = 1
     state: State = State.RESERVED
     deadline: float | None = None
     signed_request: bytes | None = None
     posts: int = 0
     results: tuple[int, ...] | None = None
     reason: str | None = None
+    heals: bool = False
 
     @property
     def originator_counter(self) -> int:
@@ -200,21 +204,6 @@ class Request:
         """True when nothing more can change the state."""
         return self.state in FINAL_STATES
 
-    @property
-    def accepted(self) -> bool:
-        """True when the DCC is known to have accepted the request."""
-        return self.state in (State.ACCEPTED, State.ANSWERED)
-
-    @property
-    def delivered(self) -> bool:
-        """True when the device answered 00, success, for every label."""
-        return (
-            self.state is State.ANSWERED
-            and self.results is not None
-            and len(self.results) == len(self.pre_command.labels)
-            and not any(self.results)
-        )
-
     def handle(
         self,
         what: Input,
@@ -223,6 +212,7 @@ class Request:
         signed_request: bytes | None = None,
         results: tuple[int, ...] | None = None,
         reason: str | None = None,
+        heals: bool = False,
     ) -> Action:
         """Take an input in and return what to do.
 
@@ -232,6 +222,7 @@ class Request:
             signed_request: with SIGNATURE, the octets to post.
             results: with RESPONSE, the device's results.
             reason: why, in words for a person; kept where it explains the end of the request.
+            heals: with a refusal: whether another request may do better.
 
         Raises:
             InvalidTransition: one of our own steps is out of place.
@@ -250,6 +241,7 @@ class Request:
             self.results = results
         if reason is not None and action is not Action.NOTE_LATE:
             self.reason = reason
+            self.heals = heals
         if action is Action.SEND:
             self.posts += 1
         return action

@@ -37,7 +37,17 @@ from gbcs.entity_id import EntityId
 from gbcs.keystore import KeyStore
 from gbcs.messages import Alert, PreCommand, Response, SignedPreCommand, parse_untrusted
 from gbcs.pki import TestPki
-from smtunnel import ECS200, Originator, encode_message, labels_to_payload
+from smtunnel import (
+    ECS46A,
+    ECS200,
+    Compression,
+    ControlReceived,
+    Originator,
+    Reassembler,
+    encode_message,
+    labels_to_payload,
+    parse_untrusted_header,
+)
 
 EPOCH = 1_800_000_000.0
 SUPPLIER = EntityId.parse("90-B3-D5-1F-30-01-00-00")
@@ -163,11 +173,27 @@ class Recorder:
         return [fields for name, fields in self.events if name == event]
 
 
+def payload_of(labels: Any) -> str:
+    return "".join(label.text for label in labels)
+
+
+def is_control(request: DuisRequest) -> bool:
+    if isinstance(request.body, UpdateAlcDescriptions):
+        labels = request.body.labels
+    else:
+        message = parse_untrusted(request.body.gbcs_payload)
+        assert isinstance(message, SignedPreCommand)
+        labels = message.pre_command.labels
+    return parse_untrusted_header(payload_of(labels)[:4]).compression is Compression.CONTROL
+
+
 @dataclass(repr=False)
 class FakeDcc:
     """A DCC of gbcs functions. Replace ``on_transform`` and ``on_send`` to make it misbehave.
 
     ``results`` are what each device answers, after ``latency_s``; None: it never answers.
+    What carries the tunnel's own control messages is not counted among ``posted`` and ``signed``,
+    and is always served well unless ``harms_control``; ``control`` has the records that went down.
     """
 
     pki: Pki
@@ -181,8 +207,11 @@ class FakeDcc:
     on_send: Callable[[DuisRequest], bytes | None] | None = None
     held: int = 0
     most_held: int = 0
+    harms_control: bool = False
+    control: list[tuple[EntityId, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._control_end = Reassembler(originator=Originator.DSRSP, carrier=ECS46A)
         self.keystore = KeyStore.from_pems(self.pki.public, test_mode=True)
 
     @property
@@ -194,9 +223,28 @@ class FakeDcc:
         return [octets for service, octets in self.posted if service is Service.TRANSFORM]
 
     async def post(self, service: Service, request: bytes) -> bytes:
-        self.posted.append((service, request))
         await asyncio.sleep(0.01)
         return self.answer(service, request)
+
+    def _serve_control(self, service: Service, request: DuisRequest) -> bytes:
+        """Be an honest DCC, and a CEM that takes every control message."""
+        if service is Service.TRANSFORM:
+            return self.transform(request)
+        message = parse_untrusted(request.body.gbcs_payload)
+        assert isinstance(message, SignedPreCommand)
+        pre = message.pre_command
+        events = self._control_end.receive_fragment(
+            pre.target_id.octets,
+            payload_of(pre.labels),
+            originator_counter=pre.originator_counter,
+            now=self.clock(),
+        )
+        for event in events:
+            if isinstance(event, ControlReceived):
+                self.control += [(pre.target_id, record) for record in event.message.records]
+        answer = self.service_response(pre, (0,) * len(pre.labels))
+        asyncio.get_running_loop().call_later(self.latency_s, lambda: self.receive(answer))
+        return self.acknowledgement(request.request_id)
 
     def answer(self, service: Service, octets: bytes) -> bytes:
         parsed = parse_untrusted_request(octets)
@@ -206,6 +254,9 @@ class FakeDcc:
             at=self._now(),
         )
         request = parsed.message
+        if is_control(request) and not self.harms_control:
+            return self._serve_control(service, request)
+        self.posted.append((service, octets))
         if service is Service.TRANSFORM:
             assert isinstance(request.body, UpdateAlcDescriptions)
             assert request.command_variant == 4

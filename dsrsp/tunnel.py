@@ -1,0 +1,497 @@
+"""The tunnel's end at work: what it says is stored in one transaction, and only then done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from dsrsp.config import DsrspConfig
+from dsrsp.core.delivery import Outcome, make_request
+from dsrsp.core.matching import DeviceAlert
+from dsrsp.core.request import Request
+from dsrsp.errors import GatewayNotRunning, MessageNotSendable, NoEcho, SendError, StorageError
+from dsrsp.inbox import Inbox
+from dsrsp.news import News, received_ref
+from dsrsp.ports import Changes, IncomingMessage, SentMessage, Storage
+from gbcs.counters import OriginatorCounter
+from gbcs.entity_id import EntityId
+from gbcs.ports import Clock, Journal, Randomness
+from smtunnel import (
+    CompressionChoice,
+    DeliveryState,
+    FragmentIgnored,
+    IgnoreReason,
+    Limits,
+    LocalError,
+    MessageStatus,
+    Originator,
+    StateError,
+    advance,
+)
+from smtunnel.effects import ControlNews, Effects
+from smtunnel.endpoint import Endpoint
+from smtunnel.outbound import CONTROL_REF
+from smtunnel.policy import Confirmation, Result, SendPolicy
+from smtunnel.receipts import ReceiptSettings
+from smtunnel.records import Capabilities, EchoReply, ReceiptPolicy
+from smtunnel.send_events import Transmit
+
+logger = logging.getLogger("dsrsp")
+
+_FORGET_EVERY_S: Final = 86_400.0
+_CONTROL_ATTEMPTS: Final = 4
+_PUT_OFF: Final = frozenset({IgnoreReason.BUSY, IgnoreReason.TOO_MANY_PEERS})
+_POLICIES: Final = {
+    "each": ReceiptPolicy.EACH,
+    "batched": ReceiptPolicy.BATCHED,
+    "off": ReceiptPolicy.OFF,
+}
+
+
+class RequestRunner(Protocol):
+    """Carries fragments down."""
+
+    def run(self, request: Request) -> None:
+        """Begin a request that is stored."""
+        ...
+
+    def withdraw(self, ref: str, *, index: int | None, reason: str) -> None:
+        """End the requests of a message that are not signed yet."""
+        ...
+
+
+def send_policy(config: DsrspConfig) -> SendPolicy:
+    """Return how messages are sent down."""
+    return SendPolicy(
+        confirmation=Confirmation.RESULTS,
+        fragments_in_flight=config.fragments_in_flight,
+        fragments_in_flight_total=config.fragments_in_flight_total,
+        messages_in_flight=config.messages_in_flight,
+        fragments_per_window=config.fragments_per_window,
+        window_s=config.window_s,
+        attempts_per_fragment=config.fragment_attempts,
+        control_attempts=min(_CONTROL_ATTEMPTS, config.fragment_attempts),
+        retry_first_s=config.fragment_retry_first_s,
+        retry_max_s=config.fragment_retry_max_s,
+        # Each request has deadlines of its own, and always tells its end.
+        result_timeout_s=math.inf,
+        reason_grace_s=config.reason_grace_s,
+        message_lifetime_s=config.message_lifetime_s,
+    )
+
+
+class Tunnel:
+    """Messages down and up through one end of the tunnel.
+
+    Args:
+        config: the gateway's settings.
+        storage: keeps everything.
+        inbox: takes whole messages from CEMs.
+        clock: the wall clock.
+        random_octets: names messages and spreads retries.
+        journal: writes down what happens.
+        tell: called with each new status of a message.
+    """
+
+    def __init__(
+        self,
+        config: DsrspConfig,
+        *,
+        storage: Storage,
+        inbox: Inbox,
+        clock: Clock,
+        random_octets: Randomness,
+        journal: Journal,
+        tell: Callable[[MessageStatus], None],
+    ) -> None:
+        self._config = config
+        self._storage = storage
+        self._inbox = inbox
+        self._clock = clock
+        self._random_octets = random_octets
+        self._news = News(journal)
+        self._tell = tell
+        self._counter = OriginatorCounter(storage.counter_store(), floor=config.counter_floor)
+        self._sent = {sent.status.ref: sent for sent in storage.unfinished_messages()}
+        self._waiting = Counter(sent.device for sent in self._sent.values())
+        self._echoes: dict[bytes, tuple[EntityId, asyncio.Future[float]]] = {}
+        self._taking: str | None = None
+        self._requests: RequestRunner | None = None
+        self._endpoint: Endpoint | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._forgot_at = clock()
+
+    # Life
+
+    def start(self, requests: RequestRunner) -> None:
+        """Take up what an earlier process left unfinished.
+
+        Raises:
+            StorageError: the state cannot be read, or is not what this version writes.
+        """
+        self._requests = requests
+        self._open(self._clock())
+        self._schedule()
+
+    def stop(self) -> None:
+        """Leave everything as it is in the store."""
+        self._requests = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, reply in self._echoes.values():
+            if not reply.done():
+                reply.set_exception(GatewayNotRunning("the gateway ended before the echo came"))
+
+    def _open(self, now: float) -> Endpoint:
+        """Make the end from the store: at the start, and when memory may be ahead of the disk."""
+        config = self._config
+        endpoint = Endpoint(
+            side=Originator.DSRSP,
+            counters=self._counter,
+            policy=send_policy(config),
+            random_fraction=self._random_fraction,
+            limits=Limits(
+                message_octets=config.max_message_octets,
+                replay_window=config.replay_window,
+                message_lifetime_s=config.message_lifetime_s,
+            ),
+            receipts=ReceiptSettings(
+                policy=_POLICIES[config.receipts],
+                batch_s=config.receipt_batch_s,
+                missing_after_s=config.missing_after_s,
+            ),
+        )
+        try:
+            effects = endpoint.restore(self._storage.tunnel_rows(), now)
+        except StateError as error:
+            raise StorageError(f"the stored state of the tunnel cannot be used: {error}") from None
+        # What was given out before, and is not known to be handed over, comes again: for most of
+        # that there is a request already.
+        fresh = [t for t in effects.transmits if not self._storage.request(t.originator_counter)]
+        changes = self._changes(effects, fresh, now)
+        self._store(changes, now)
+        self._endpoint = endpoint
+        self._act(effects, changes, fresh, now)
+        return endpoint
+
+    def _random_fraction(self) -> float:
+        return int.from_bytes(self._random_octets(4), "big") / 0xFFFFFFFF
+
+    # One input: think, store, do
+
+    def _do(
+        self,
+        work: Callable[[Endpoint, float], Effects],
+        *,
+        request: Request | None = None,
+        acknowledged: str | None = None,
+        answered: SentMessage | None = None,
+        may_refuse: bool = False,
+    ) -> Effects:
+        """Let the end take an input; on return all that it changed is stored, and being done.
+
+        Args:
+            work: gives the input to the end.
+            request: its new state is stored with it.
+            acknowledged: the ref of a received message that the application has now.
+            answered: a sent message that is answered.
+            may_refuse: whether the end may refuse the input, with nothing changed.
+
+        Raises:
+            StorageError: nothing is changed.
+            LocalError: the end refuses it.
+        """
+        now = self._clock()
+        try:
+            if self._endpoint is None:
+                self._storage.check_writable()
+            endpoint = self._endpoint or self._open(now)
+            try:
+                effects = work(endpoint, now)
+                changes = self._changes(
+                    effects, effects.transmits, now, request, acknowledged, answered
+                )
+                self._store(changes, now)
+            except BaseException as error:
+                if not (may_refuse and isinstance(error, LocalError)):
+                    # What the end remembers is ahead of the disk: what is stored counts.
+                    self._endpoint = None
+                raise
+            self._act(effects, changes, effects.transmits, now)
+        finally:
+            self._schedule()
+        return effects
+
+    def _store(self, changes: Changes, now: float) -> None:
+        if changes:
+            self._storage.keep(changes, now=now)
+
+    def _changes(
+        self,
+        effects: Effects,
+        transmits: Sequence[Transmit],
+        now: float,
+        request: Request | None = None,
+        acknowledged: str | None = None,
+        answered: SentMessage | None = None,
+    ) -> Changes:
+        requests = [make_request(t, supplier_id=self._config.supplier_id) for t in transmits]
+        received = [
+            IncomingMessage(
+                ref=received_ref(EntityId(m.peer), m.first_counter, m.tunnel_message_id),
+                device=EntityId(m.peer),
+                message=m.message,
+                received_at=now,
+            )
+            for m in effects.received
+        ]
+        return Changes(
+            tunnel=effects.saves,
+            sent=tuple(self._sent_messages(effects, answered)),
+            requests=(*requests, *(() if request is None else (request,))),
+            received=tuple(received),
+            acknowledged=acknowledged,
+        )
+
+    def _sent_messages(self, effects: Effects, answered: SentMessage | None) -> list[SentMessage]:
+        sent = [SentMessage(EntityId(c.peer), c.status) for c in effects.statuses]
+        # Of what has ended for the application, answered, nothing more is told.
+        sent = [s for s in sent if s.status.ref in self._sent or s.status.ref == self._taking]
+        if answered is not None:
+            ref = answered.status.ref
+            last = next((s.status for s in reversed(sent) if s.status.ref == ref), answered.status)
+            try:
+                status = advance(last, DeliveryState.ANSWERED)
+                sent.append(SentMessage(answered.device, status))
+            except LocalError as error:
+                # It failed as far as we knew, and was answered all the same: both are true.
+                logger.warning("an answer to message %s: %s", ref, error)
+        return sent
+
+    def _act(
+        self, effects: Effects, changes: Changes, transmits: Sequence[Transmit], now: float
+    ) -> None:
+        """Do what is stored by now."""
+        self._news.tell_events(effects.events)
+        for incoming in changes.received:
+            self._inbox.take(incoming)
+        for sent in changes.sent:
+            self._remember(sent)
+            self._news.tell_status(sent.device, sent.status)
+            self._tell(sent.status)
+        for news in effects.news:
+            self._take_news(news, now)
+        for transmit, request in zip(transmits, changes.requests, strict=False):
+            self._news.tell_transmit(transmit)
+            if self._requests is not None:
+                self._requests.run(request)
+        for sent in changes.sent:
+            if sent.status.final and self._requests is not None:
+                reason = "its message has ended"
+                self._requests.withdraw(sent.status.ref, index=None, reason=reason)
+
+    def _remember(self, sent: SentMessage) -> None:
+        known = self._sent.pop(sent.status.ref, None)
+        if known is not None:
+            self._waiting[known.device] -= 1
+        if not sent.status.final:
+            self._sent[sent.status.ref] = sent
+            self._waiting[sent.device] += 1
+        elif not self._waiting[sent.device]:
+            del self._waiting[sent.device]
+
+    def _take_news(self, news: ControlNews, now: float) -> None:
+        device = EntityId(news.peer)
+        if isinstance(news.record, Capabilities):
+            self._news.tell_capabilities(device, news.record)
+        elif isinstance(news.record, EchoReply):
+            asked, reply = self._echoes.get(news.record.nonce, (None, None))
+            if reply is None or asked != device or reply.done():
+                logger.info("%s sent an echo that nobody waits for", device)
+                return
+            reply.set_result(now)
+        else:
+            logger.info("%s sent a %s, of no use here", device, type(news.record).__name__)
+
+    # Time
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._requests is None:
+            return
+        delay_s: float | None = self._config.retry_max_s
+        if self._endpoint is not None:
+            due = self._endpoint.get_timer()
+            delay_s = None if due is None else max(0.0, due - self._clock())
+        if delay_s is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        try:
+            self._do(lambda endpoint, now: endpoint.on_timer(now))
+            self._forget_now_and_then()
+        except StorageError as error:
+            logger.error("what time brings waits for the disk: %s", error)
+
+    def _forget_now_and_then(self) -> None:
+        now = self._clock()
+        if now >= self._forgot_at + _FORGET_EVERY_S:
+            self._forgot_at = now
+            self._storage.forget_finished(before=now - self._config.keep_finished_s)
+
+    # Messages down
+
+    def send(self, device: EntityId, message: bytes, compression: str) -> MessageStatus:
+        """Take a message; on return it is stored.
+
+        Raises:
+            SendError: too long, or too many messages wait for this device.
+            StorageError: it could not be stored.
+        """
+        if self._waiting[device] >= self._config.max_queued_messages_per_device:
+            raise SendError(
+                f"{self._waiting[device]} messages wait for {device} already: wait until some "
+                "have ended, or raise max_queued_messages_per_device"
+            )
+        if len(message) > self._config.max_message_octets:
+            raise MessageNotSendable(
+                f"the message has {len(message)} octets, max_message_octets allows at most "
+                f"{self._config.max_message_octets}"
+            )
+        ref = self._random_octets(8).hex()
+        choice: Any = compression  # what is no choice is refused by name
+
+        def work(endpoint: Endpoint, now: float) -> Effects:
+            chosen: CompressionChoice = choice
+            return endpoint.send(ref, device.octets, message, now, compression=chosen)
+
+        self._taking = ref
+        try:
+            self._do(work, may_refuse=True)
+        except LocalError as error:
+            raise MessageNotSendable(str(error)) from None
+        finally:
+            self._taking = None
+        return self._sent[ref].status
+
+    def keep_request(self, request: Request, accepted: bool, outcome: Outcome | None) -> None:
+        """Store a request's new state, and tell its message.
+
+        Args:
+            request: in its new state.
+            accepted: True when the DCC has just accepted it.
+            outcome: what became of it, if that is known now.
+
+        Raises:
+            StorageError: nothing is changed.
+        """
+        counter = request.originator_counter
+
+        def work(endpoint: Endpoint, now: float) -> Effects:
+            if outcome is None:
+                return endpoint.on_transmitted(counter, now) if accepted else Effects()
+            if outcome.result is None:
+                reason = f"fragment {request.index + 1}, counter {counter}: {outcome.detail}"
+                return endpoint.cancel(request.message_ref, reason, now)
+            return endpoint.on_result(counter, outcome.result, now, detail=outcome.detail)
+
+        self._do(work, request=request)
+        if outcome is not None and outcome.result is not Result.SUCCESS:
+            self._no_echo(request, outcome)
+
+    def status(self, ref: str) -> MessageStatus | None:
+        """Return what is known of a message; None: nothing."""
+        sent = self._find(ref)
+        return None if sent is None else sent.status
+
+    def _find(self, ref: str) -> SentMessage | None:
+        return self._sent.get(ref) or self._storage.message(ref)
+
+    # Messages up
+
+    def receive_alert(self, alert: DeviceAlert) -> None:
+        """Take a verified alert; on return all that it changed is stored.
+
+        Raises:
+            StorageError: it could not be stored, or too much waits: it must come again.
+        """
+        most = self._config.max_unacknowledged_messages
+        busy = self._inbox.unacknowledged >= most
+        effects = self._do(
+            lambda endpoint, now: endpoint.on_fragment(
+                alert.device.octets,
+                alert.text,
+                originator_counter=alert.originator_counter,
+                now=now,
+                busy=busy,
+            )
+        )
+        for event in effects.events:
+            if isinstance(event, FragmentIgnored) and event.reason in _PUT_OFF:
+                why = f"{most} received messages wait for an ack of the application"
+                raise StorageError(why if busy else event.detail)
+
+    def acknowledge(self, ref: str, answers: str | None) -> None:
+        """Drop a received message; note which sent message it answers.
+
+        Raises:
+            StorageError: nothing is changed.
+        """
+        answered = None if answers is None else self._find(answers)
+        if answered is not None and answered.status.state is DeliveryState.ANSWERED:
+            answered = None
+
+        def work(endpoint: Endpoint, now: float) -> Effects:
+            if answered is None or answered.status.final:
+                return Effects()
+            return endpoint.answered(answered.status.ref, now)
+
+        self._do(work, acknowledged=ref, answered=answered)
+        self._inbox.forget(ref)
+
+    # Echo and capabilities
+
+    def capabilities(self, device: EntityId) -> Capabilities | None:
+        """Return what a CEM has said that it understands; None: nothing yet."""
+        if self._endpoint is None:
+            self._do(lambda endpoint, now: Effects())
+        return None if self._endpoint is None else self._endpoint.capabilities(device.octets)
+
+    async def echo(self, device: EntityId, timeout_s: float) -> float:
+        """Ask a CEM for an echo and return how long it took, in seconds.
+
+        Raises:
+            NoEcho: it did not come in time, or the DCC or the device refused to carry it.
+            StorageError: it could not be stored.
+        """
+        nonce = self._random_octets(8)
+        reply: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        begun = self._clock()
+        self._echoes[nonce] = (device, reply)
+        try:
+            self._do(lambda endpoint, now: endpoint.echo(device.octets, nonce, now))
+            async with asyncio.timeout(timeout_s):
+                seconds = await reply - begun
+        except TimeoutError:
+            raise NoEcho(f"no echo of {device} in {timeout_s:g} s") from None
+        finally:
+            del self._echoes[nonce]
+        self._news.tell_echo(device, seconds)
+        return seconds
+
+    def _no_echo(self, request: Request, outcome: Outcome) -> None:
+        """An echo is not repeated: what keeps one from the device ends the waiting."""
+        refused = outcome.result in (None, Result.REJECTED)
+        if not (refused and request.message_ref.startswith(CONTROL_REF)):
+            return
+        for device, reply in self._echoes.values():
+            if device == request.pre_command.target_id and not reply.done():
+                reply.set_exception(NoEcho(f"no echo of {device}: {outcome.detail}"))

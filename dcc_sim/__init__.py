@@ -15,6 +15,7 @@ from dcc_sim.errors import (
     NotInQuarantine,
     StoreError,
 )
+from dcc_sim.inventory_file import parse_inventory
 from dcc_sim.local import LocalLink, LocalSimulator
 from dcc_sim.simulator import Simulator
 
@@ -41,4 +42,5 @@ __all__ = [
     "ThresholdConfig",
     "Told",
     "UserConfig",
+    "parse_inventory",
 ]

@@ -132,6 +132,10 @@ class DccSimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         test_mode: whether publicly known test keys are admitted.
         users: who may send requests and receives responses and alerts.
         devices: the inventory.
+        devices_file: path of a CSV file with more of it (see `dcc_sim.inventory_file`); read by
+            the caller.
+        device_certificates: folder with certificates of devices, {eui}-device-ds.pem and
+            {eui}-device-ka.pem, each read when it is first needed; read by the caller.
         duis_schema: path of the DUIS schema's main file; read by the caller.
         schema_version: schemaVersion of what the DCC sends of its own accord.
         device_connect_timeout_s: how long a command waits for its device to connect (else E20).
@@ -170,7 +174,9 @@ class DccSimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     keys: list[str] = []
     test_mode: bool = False
     users: list[UserConfig]
-    devices: list[DeviceConfig]
+    devices: list[DeviceConfig] = []
+    devices_file: str | None = None
+    device_certificates: str | None = None
     duis_schema: str | None = None
     schema_version: str = "5.4"
     device_connect_timeout_s: float = 30.0

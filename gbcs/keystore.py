@@ -2,12 +2,17 @@
 
 The store does no I/O: whoever makes it reads the files. What is in the store is what the
 operator put there; what a message names is looked up in it and then verified for its use.
+Certificates of very many devices need not be in memory: a source gives them when they are asked
+for, and the store keeps those that were asked for last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -38,6 +43,12 @@ _PUBLIC_TEST_ISSUERS = frozenset(
     bytes.fromhex(key_id) for key_id in ("4f5688d7ec933be2", "48cf1b32697c4669", "47d40af3412904a0")
 )
 
+DeviceCertificates: TypeAlias = Callable[[EntityId, KeyUsage], bytes | None]
+"""Returns the PEM of a device's certificate for a usage, or None when there is none."""
+
+MAX_KEPT_CERTIFICATES = 16_384
+"""How many certificates of a source a store keeps: those of 8,192 devices, about 100 MB."""
+
 
 class KeyStore:
     """Certificates and private keys, found by EUI-64, usage and role.
@@ -51,21 +62,27 @@ class KeyStore:
         private_keys: Mapping[Certificate, ec.EllipticCurvePrivateKey],
         *,
         test_mode: bool = False,
+        device_certificates: DeviceCertificates | None = None,
     ) -> None:
         self._certificates = certificates
+        self._source = device_certificates
+        # Those of the source, the one that was asked for last at the end.
+        self._kept: OrderedDict[tuple[EntityId, KeyUsage], Certificate] = OrderedDict()
+        self._kept_by_serial: dict[int, Certificate] = {}
         self._private_keys = dict(private_keys)
         self._test_mode = test_mode
         self._by_issuer_and_serial: dict[tuple[str, int], Certificate] = {}
         self._by_entity: dict[tuple[EntityId, KeyUsage], list[Certificate]] = {}
+        self._by_serial: dict[int, Certificate] = {}
         self._by_key_id: dict[bytes, list[Certificate]] = {}
         for certificate in certificates:
-            place = (_normal_name(certificate.issuer_name), certificate.serial)
-            other = self._by_issuer_and_serial.setdefault(place, certificate)
+            other = self._by_issuer_and_serial.setdefault(_place(certificate), certificate)
             if other != certificate:
                 raise CertificateFormatError(
                     f"two different certificates of {certificate.issuer_name} with serial number "
                     f"{certificate.serial}: remove the one that is not genuine"
                 )
+            self._by_serial.setdefault(certificate.serial, certificate)
             self._by_key_id.setdefault(certificate.key_id, []).append(certificate)
             if certificate.entity_id is not None:
                 key = (certificate.entity_id, certificate.usage)
@@ -80,7 +97,13 @@ class KeyStore:
         )
 
     @classmethod
-    def from_pems(cls, pems: Mapping[str, bytes], *, test_mode: bool = False) -> KeyStore:
+    def from_pems(
+        cls,
+        pems: Mapping[str, bytes],
+        *,
+        test_mode: bool = False,
+        device_certificates: DeviceCertificates | None = None,
+    ) -> KeyStore:
         """Make a store from the contents of certificate and key files.
 
         A private key belongs to the certificate with the same public key; the names serve
@@ -89,6 +112,8 @@ class KeyStore:
         Args:
             pems: for each name, a PEM with one certificate or one unencrypted private key.
             test_mode: allow keys that are publicly known or made by ``smtunnel pki init``.
+            device_certificates: gives certificates of devices that are not among the pems, when
+                they are first asked for.
 
         Returns:
             The store.
@@ -119,7 +144,12 @@ class KeyStore:
                     "certificate beside it or take the key away"
                 )
             private_keys[owner] = key
-        return cls(tuple(certificates), private_keys, test_mode=test_mode)
+        return cls(
+            tuple(certificates),
+            private_keys,
+            test_mode=test_mode,
+            device_certificates=device_certificates,
+        )
 
     @property
     def test_mode(self) -> bool:
@@ -127,8 +157,22 @@ class KeyStore:
         return self._test_mode
 
     def certificates(self) -> tuple[Certificate, ...]:
-        """Return all certificates, in the order in which they were given."""
+        """Return all certificates but those of the source, in the order they were given in."""
         return self._certificates
+
+    def certificates_of(self, entity_id: EntityId) -> list[Certificate]:
+        """Return all certificates of a party, those of the source included.
+
+        Raises:
+            CertificateFormatError: the source has something else under its name.
+            TestKeysRefused: the source has a test key and test mode is off.
+        """
+        found = []
+        for usage in (KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_AGREEMENT):
+            own = self._by_entity.get((entity_id, usage), [])
+            kept = None if own else self._from_source(entity_id, usage)
+            found += own if kept is None else [kept]
+        return found
 
     def certificate(
         self, entity_id: EntityId, usage: KeyUsage, *, role: Role | None = None
@@ -146,8 +190,13 @@ class KeyStore:
 
         Raises:
             CertificateNotFound: none fits, or several of different roles.
+            CertificateFormatError: the source has something else under this name.
+            TestKeysRefused: the source has a test key and test mode is off.
         """
         found = self._by_entity.get((entity_id, usage), [])
+        if not found and role is None:
+            kept = self._from_source(entity_id, usage)
+            found = [] if kept is None else [kept]
         if role is None:
             found = [item for item in found if item.kind is not CertificateKind.XML_SIGNING]
         else:
@@ -219,9 +268,21 @@ class KeyStore:
             serial: the serial number.
 
         Returns:
-            The certificate, or None.
+            The certificate, or None; one of the source only if it was asked for before.
         """
-        return self._by_issuer_and_serial.get((_normal_name(issuer_name), serial))
+        place = (_normal_name(issuer_name), serial)
+        found = self._by_issuer_and_serial.get(place)
+        if found is None and (kept := self._kept_by_serial.get(serial)) is not None:
+            found = kept if _place(kept) == place else None
+        return found
+
+    def by_serial(self, serial: int) -> Certificate | None:
+        """Find a certificate by its serial number alone, as users of the SMKI repository do.
+
+        Returns:
+            The certificate, or None; one of the source only if it was asked for before.
+        """
+        return self._by_serial.get(serial) or self._kept_by_serial.get(serial)
 
     def verify(
         self,
@@ -300,7 +361,45 @@ class KeyStore:
         return None
 
     def _has(self, certificate: Certificate) -> bool:
-        return certificate in self._by_key_id.get(certificate.key_id, ())
+        if certificate in self._by_key_id.get(certificate.key_id, ()):
+            return True
+        if certificate.entity_id is None:
+            return False
+        return self._kept.get((certificate.entity_id, certificate.usage)) == certificate
+
+    def _from_source(self, entity_id: EntityId, usage: KeyUsage) -> Certificate | None:
+        if self._source is None:
+            return None
+        place = (entity_id, usage)
+        kept = self._kept.get(place)
+        if kept is not None:
+            self._kept.move_to_end(place)
+            return kept
+        pem = self._source(entity_id, usage)
+        if pem is None:
+            return None
+        certificate = parse_certificate(pem)
+        if (
+            certificate.kind is not CertificateKind.DEVICE
+            or certificate.entity_id != entity_id
+            or certificate.usage is not usage
+        ):
+            raise CertificateFormatError(
+                f"expected the {usage.value} certificate of the device {entity_id}, found the "
+                f"{certificate}: put each file under the name of its device"
+            )
+        if not self._test_mode:
+            _refuse_test_keys({certificate: str(entity_id)})
+        self._keep(place, certificate)
+        return certificate
+
+    def _keep(self, place: tuple[EntityId, KeyUsage], certificate: Certificate) -> None:
+        self._kept[place] = certificate
+        self._kept_by_serial[certificate.serial] = certificate
+        if len(self._kept) > MAX_KEPT_CERTIFICATES:
+            _, old = self._kept.popitem(last=False)
+            self._kept_by_serial.pop(old.serial, None)
+            self._paths.pop(old, None)
 
     def _is_pinned(self, certificate: Certificate) -> bool:
         names_no_issuer = (
@@ -386,5 +485,10 @@ def _point(public_key: ec.EllipticCurvePublicKey) -> bytes:
     )
 
 
+def _place(certificate: Certificate) -> tuple[str, int]:
+    return _normal_name(certificate.issuer_name), certificate.serial
+
+
+@functools.lru_cache(maxsize=256)
 def _normal_name(name: str) -> str:
     return ",".join(part.strip() for part in name.split(","))

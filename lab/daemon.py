@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -123,7 +124,15 @@ async def run_dcc_sim(
         config = msgspec.structs.replace(config, network=str(base / config.network))
     schema_path = duis_schema or (base / config.duis_schema if config.duis_schema else None)
     scenario_path = scenario or (base / config.scenario if config.scenario else None)
-    keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
+    _raise_file_limit()
+    config = _with_inventory(base, config)
+    keystore = read_keystore(
+        (base / f for f in config.keys),
+        test_mode=config.test_mode,
+        device_certificates=(
+            None if config.device_certificates is None else base / config.device_certificates
+        ),
+    )
     async with contextlib.AsyncExitStack() as stack:
         stop = _stop_event("dcc-sim")
         simulator = await stack.enter_async_context(
@@ -150,6 +159,25 @@ async def run_dcc_sim(
             smki_port=simulator.smki_port,
         )
         await stop.wait()
+
+
+def _raise_file_limit() -> None:
+    """Let this process have as many sockets as the system allows: one for each device."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _with_inventory(base: Path, config: dcc_sim.DccSimConfig) -> dcc_sim.DccSimConfig:
+    """Add the devices of the inventory's file to those of the configuration."""
+    if config.devices_file is None:
+        return config
+    path = base / config.devices_file
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            devices = dcc_sim.parse_inventory(lines, where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the inventory: {error}") from None
+    return msgspec.structs.replace(config, devices=[*config.devices, *devices])
 
 
 def _read_scenario(path: Path) -> tuple[Fault, ...]:

@@ -6,19 +6,28 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from gbcs import KeyStore
+from gbcs import EntityId, KeyStore
+from gbcs.certificates import KeyUsage
+from gbcs.errors import CertificateNotFound
+from gbcs.keystore import DeviceCertificates
 from lab.errors import KeyFolderError
 
 _SUFFIXES = {".pem", ".key"}
+_DEVICE_SUFFIXES = {KeyUsage.DIGITAL_SIGNATURE: "ds", KeyUsage.KEY_AGREEMENT: "ka"}
 _MAX_FILE_OCTETS = 64 * 1024
 
 
-def read_keystore(folders: Iterable[Path], *, test_mode: bool) -> KeyStore:
+def read_keystore(
+    folders: Iterable[Path], *, test_mode: bool, device_certificates: Path | None = None
+) -> KeyStore:
     """Read all certificates and keys below the folders.
 
     Args:
         folders: searched recursively for ``*.pem`` and ``*.key``.
         test_mode: True admits publicly known test keys, which need not be private files either.
+        device_certificates: a folder with certificates of further devices, which are not searched
+            for but read by name, each when it is needed first: ``{eui}-device-ds.pem`` for digital
+            signatures, ``{eui}-device-ka.pem`` for key agreement.
 
     Raises:
         KeyFolderError: a folder is missing or empty, or a private key is readable by others.
@@ -37,7 +46,27 @@ def read_keystore(folders: Iterable[Path], *, test_mode: bool) -> KeyStore:
     if not pems:
         named = ", ".join(str(folder) for folder in folders)
         raise KeyFolderError(f"no *.pem or *.key files below {named}")
-    return KeyStore.from_pems(pems, test_mode=test_mode)
+    if device_certificates is None:
+        return KeyStore.from_pems(pems, test_mode=test_mode)
+    if not device_certificates.is_dir():
+        raise KeyFolderError(f"{device_certificates}: no such folder of device certificates")
+    return KeyStore.from_pems(
+        pems, test_mode=test_mode, device_certificates=_folder_source(device_certificates)
+    )
+
+
+def _folder_source(folder: Path) -> DeviceCertificates:
+    def find(entity_id: EntityId, usage: KeyUsage) -> bytes | None:
+        suffix = _DEVICE_SUFFIXES.get(usage)
+        path = folder / f"{entity_id.hex}-device-{suffix}.pem"
+        if suffix is None or not path.is_file():
+            return None
+        try:
+            return _read(path, must_be_private=False)
+        except KeyFolderError as error:
+            raise CertificateNotFound(str(error)) from None
+
+    return find
 
 
 def _read(path: Path, *, must_be_private: bool) -> bytes:

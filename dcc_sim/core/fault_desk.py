@@ -88,8 +88,8 @@ class FaultDesk:
         return None if at is None else self._network.clock(at)
 
     def _revoke(self, entity_id: EntityId | None) -> None:
-        for certificate in self._keys.keystore.certificates():
-            if certificate.entity_id == entity_id:
+        if entity_id is not None:
+            for certificate in self._keys.keystore.certificates_of(entity_id):
                 self._state.revoke(certificate_name(certificate))
 
 

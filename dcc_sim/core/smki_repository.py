@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dcc_sim.core.effects import Severity
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.state import State, certificate_name, utc
 from gbcs.certificates import Certificate, CertificateKind
-from gbcs.entity_id import EntityId
+from gbcs.errors import CertificateError
 from gbcs.smki_repository import (
     CertificateStatus,
     build_data_response,
@@ -30,12 +31,7 @@ class SmkiRepository:
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state
-        self._by_entity: dict[EntityId, list[Certificate]] = {}
-        self._by_serial: dict[int, Certificate] = {}
-        for certificate in keys.keystore.certificates():
-            self._by_serial.setdefault(certificate.serial, certificate)
-            if certificate.kind in _FOUND_BY_SEARCH and certificate.entity_id is not None:
-                self._by_entity.setdefault(certificate.entity_id, []).append(certificate)
+        self._keystore = keys.keystore
 
     def search_untrusted(self, octets: bytes, now: float) -> bytes:
         """Answer a CertificateSearchRequest.
@@ -44,8 +40,14 @@ class SmkiRepository:
             gbcs.errors.SmkiRepositoryFormatError: it is none.
         """
         asked = parse_untrusted_search_request(octets)
-        found = self._by_entity.get(asked.entity_id, [])
-        return build_search_response((one, self.status(one, now)) for one in found)
+        try:
+            found = self._keystore.certificates_of(asked.entity_id)
+        except CertificateError as error:
+            self._state.note(Severity.ERROR, f"cannot give out certificates: {error}")
+            found = []
+        return build_search_response(
+            (one, self.status(one, now)) for one in found if one.kind in _FOUND_BY_SEARCH
+        )
 
     def retrieve_untrusted(self, octets: bytes) -> bytes:
         """Answer a CertificateDataRequest.
@@ -53,7 +55,8 @@ class SmkiRepository:
         Raises:
             gbcs.errors.SmkiRepositoryFormatError: it is none.
         """
-        return build_data_response(self._by_serial.get(parse_untrusted_data_request(octets).serial))
+        asked = parse_untrusted_data_request(octets)
+        return build_data_response(self._keystore.by_serial(asked.serial))
 
     def status(self, certificate: Certificate, now: float) -> CertificateStatus:
         """Say where a certificate is in its life."""

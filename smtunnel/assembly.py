@@ -15,6 +15,7 @@ from smtunnel.limits import (
     DEFAULT_STREAM_FROM_CHARS,
     FRAGMENT_OVERHEAD_OCTETS,
     INFLATER_OCTETS,
+    MESSAGE_OVERHEAD_OCTETS,
     body_bound,
 )
 from smtunnel.records import IndexRange
@@ -83,8 +84,8 @@ class MessageAssembly:
         # The first index that is not decoded; the first that is not here; the text between.
         self._next = self._run = self._run_octets = 0
         self._body_octets = 0
-        self.held_octets = 0
-        """What is held of the message, in octets, each fragment with its overhead."""
+        self.held_octets = MESSAGE_OVERHEAD_OCTETS
+        """What is held of the message, in octets, with what it costs beside its text."""
         self._highest = -1
         self._last_index: int | None = None
         # The header's first four bits (originator, compression, encoding), the same in all.

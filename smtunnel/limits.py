@@ -23,6 +23,9 @@ FRAGMENT_OVERHEAD_OCTETS: Final = 100
 """What a held fragment costs beside its body, in octets, so that many tiny fragments count too."""
 
 
+MESSAGE_OVERHEAD_OCTETS: Final = 1000
+"""What an incomplete message costs beside its fragments, in octets."""
+
 INFLATER_OCTETS: Final = 40_960
 """What an open inflater holds: a window of 32 KiB and zlib's own 7, rounded up."""
 
@@ -36,9 +39,9 @@ class Limits:
         partial_messages_per_peer: incomplete messages held for one peer; one more ends the one that
             has been silent for longest.
         peers: how many peers are known at once; fragments of further ones are put off.
-        total_octets: all incomplete messages together, in octets, each fragment counted with
-            FRAGMENT_OVERHEAD_OCTETS; when exceeded, the message that has been silent for longest
-            ends.
+        total_octets: all incomplete messages together, in octets, each message and each fragment
+            counted with MESSAGE_OVERHEAD_OCTETS and FRAGMENT_OVERHEAD_OCTETS; when exceeded, the
+            message that has been silent for longest ends.
         message_lifetime_s: from a message's first accepted fragment to its expiry, in seconds.
         replay_window: how many accepted counters are remembered for each peer.
         window_bits: base-two logarithm of the largest zlib window that is taken, 9 to 15.
@@ -50,7 +53,7 @@ class Limits:
     peers: int = 100_000
     total_octets: int = 67_108_864
     message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
-    replay_window: int = 256
+    replay_window: int = 64
     window_bits: int = 15
     stream_from_chars: int = DEFAULT_STREAM_FROM_CHARS
 
@@ -74,12 +77,12 @@ class Limits:
     @property
     def octets_per_partial_message(self) -> int:
         """The most that one incomplete message can hold, in octets."""
-        text_octets = body_bound(self.message_octets)
         return (
-            text_octets
+            MESSAGE_OVERHEAD_OCTETS
+            + MAX_FRAGMENTS * FRAGMENT_OVERHEAD_OCTETS
+            + body_bound(self.message_octets)
             + self.message_octets
             + INFLATER_OCTETS
-            + (MAX_FRAGMENTS * FRAGMENT_OVERHEAD_OCTETS)
         )
 
     @property

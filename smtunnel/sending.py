@@ -337,7 +337,7 @@ class MessageSender:
         if message is None:
             return events
         self._outbox.seen(message)
-        what = _ABORT_INPUTS.get(code, SendInput.ABORTED)
+        what = abort_input(code)
         if message.begun >= self._policy.message_attempts:
             what = SendInput.ABORTED
         if self._move(events, message, what, _abort_reason(code, detail)):
@@ -633,6 +633,11 @@ class MessageSender:
         if pace is not None:
             self._pace.restore(pace)
         self._outbox.restore(rows.items(), now)
+
+
+def abort_input(code: AbortCode) -> SendInput:
+    """Return what an abort with this code means to its message."""
+    return _ABORT_INPUTS.get(code, SendInput.ABORTED)
 
 
 def _abort_reason(code: AbortCode, detail: int) -> str:

@@ -28,8 +28,14 @@ from smtunnel.codec import encode_base64
 from smtunnel.errors import WindowTooLarge
 from smtunnel.fragments import Fragment
 from smtunnel.header import FragmentHeader
-from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, INFLATER_OCTETS, Limits
+from smtunnel.limits import (
+    FRAGMENT_OVERHEAD_OCTETS,
+    INFLATER_OCTETS,
+    MESSAGE_OVERHEAD_OCTETS,
+    Limits,
+)
 
+OVERHEAD = MESSAGE_OVERHEAD_OCTETS
 NOISE = random.Random(8).randbytes(60_000)
 
 
@@ -83,9 +89,9 @@ def test_what_is_in_order_is_decoded_and_dropped() -> None:
     assembly = MessageAssembly(stream_from_chars=1000)
     for fragment in fragments[:9]:
         assembly.add(fragment)
-    assert assembly.held_octets == 9 * (106 + FRAGMENT_OVERHEAD_OCTETS)
+    assert assembly.held_octets == OVERHEAD + 9 * (106 + FRAGMENT_OVERHEAD_OCTETS)
     assembly.add(fragments[9])
-    decoded = assembly.held_octets - INFLATER_OCTETS - 10 * FRAGMENT_OVERHEAD_OCTETS
+    decoded = assembly.held_octets - OVERHEAD - INFLATER_OCTETS - 10 * FRAGMENT_OVERHEAD_OCTETS
     assert 0 <= decoded <= 10 * 106 * 3 // 4
     # Out of order: kept as text until its turn.
     for fragment in fragments[11:]:
@@ -93,7 +99,8 @@ def test_what_is_in_order_is_decoded_and_dropped() -> None:
     assert assembly.missing() == (10,)
     assert assembly.body_octets - assembly.held_octets < INFLATER_OCTETS
     assembly.add(fragments[10])
-    expected = len(NOISE) + INFLATER_OCTETS + len(fragments) * FRAGMENT_OVERHEAD_OCTETS
+    expected = OVERHEAD + len(NOISE) + INFLATER_OCTETS
+    expected += len(fragments) * FRAGMENT_OVERHEAD_OCTETS
     assert assembly.held_octets == expected
     assert assembly.complete
     assert assembly.decode() == NOISE

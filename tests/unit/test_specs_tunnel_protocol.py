@@ -7,8 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from smtunnel import CARRIERS, Limits, parse_untrusted_header
-from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, body_bound
+from smtunnel import (
+    CARRIERS,
+    Confirmation,
+    Limits,
+    ReceiptSettings,
+    SendPolicy,
+    parse_untrusted_header,
+    records,
+    routes,
+)
+from smtunnel.carriers import ECS46A
+from smtunnel.codec import decode_base64_untrusted
+from smtunnel.control import MAX_CONTROL_OCTETS, parse_untrusted_control
+from smtunnel.errors import RemoteError
+from smtunnel.fragments import parse_untrusted_fragment
+from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, MESSAGE_OVERHEAD_OCTETS, body_bound
+from smtunnel.message_ids import MAX_REMEMBERED_TAGS
+from smtunnel.records import AbortCode, CapabilitiesWanted
+from smtunnel.routes import RouteStatus
+from smtunnel.send_states import TRANSITIONS, SendInput, SendState
+from smtunnel.sending import CONTROL_MESSAGES_IN_FLIGHT, abort_input
 
 SPECIFICATION = Path(__file__).resolve().parents[2] / "specs" / "tunnel-protocol.md"
 
@@ -46,5 +65,119 @@ def test_default_limits(rows: list[list[str]]) -> None:
     total = table["all live messages together"]
     assert total.startswith(f"{limits.total_octets >> 20} MiB")
     assert f"and {FRAGMENT_OVERHEAD_OCTETS} octets" in total
+    assert f"counted as {MESSAGE_OVERHEAD_OCTETS} octets" in total
     assert table["lifetime"].startswith(f"{limits.message_lifetime_s:,.0f} s")
     assert table["replay window"] == f"{limits.replay_window} counters"
+    assert table["control message"] == f"{MAX_CONTROL_OCTETS:,} octets"
+    assert table["zlib window"] == f"{limits.window_bits} bits"
+
+
+def test_default_policy(rows: list[list[str]]) -> None:
+    policy = SendPolicy(confirmation=Confirmation.RESULTS)
+    table = {row[0]: row[1] for row in rows}
+    assert policy.fragments_per_window is None
+    expected = {
+        "fragments in flight, to one peer": f"{policy.fragments_in_flight}",
+        "fragments in flight, in all": f"{policy.fragments_in_flight_total:,}",
+        "messages in flight, to one peer": f"{policy.messages_in_flight}",
+        "control messages in flight, to one peer": f"{CONTROL_MESSAGES_IN_FLIGHT}",
+        "fragments in a window, to all peers": f"no limit, window {policy.window_s:,.0f} s",
+        "attempts of a fragment": f"{policy.attempts_per_fragment}",
+        "attempts of a message": f"{policy.message_attempts}",
+        "retry first": f"{policy.retry_first_s:,.0f} s",
+        "retry max": f"{policy.retry_max_s:,.0f} s",
+        "retry jitter": f"{policy.retry_jitter:g}",
+        "result timeout": f"{policy.result_timeout_s:,.0f} s",
+        "receipt timeout": f"{policy.receipt_timeout_s:,.0f} s",
+        "receipt timeout, max": f"{policy.receipt_timeout_max_s:,.0f} s",
+        "reason grace": f"{policy.reason_grace_s:,.0f} s",
+        "message lifetime": f"{policy.message_lifetime_s:,.0f} s",
+        "attempts of a control message": f"{policy.control_attempts}",
+        "lifetime of a control message": f"{policy.control_lifetime_s:,.0f} s",
+    }
+    assert {name: table[name] for name in expected} == expected
+
+
+def test_default_receipts(rows: list[list[str]]) -> None:
+    settings = ReceiptSettings()
+    table = {row[0]: row[1] for row in rows}
+    assert table["policy"] == settings.policy.name.lower()
+    assert table["batch time"] == f"{settings.batch_s:.0f} s"
+    assert table["enough"] == f"{settings.batch_entries}"
+    assert table["missing time"] == f"{settings.missing_after_s:.0f} s"
+    assert table["early"] == f"{settings.early_s:.0f} s"
+    text = SPECIFICATION.read_text(encoding="utf-8")
+    assert f"last {MAX_REMEMBERED_TAGS} of these tags" in text
+
+
+def test_record_kinds(rows: list[list[str]]) -> None:
+    start = rows.index(["kind", "record", "body"]) + 2
+    found = {row[1]: int(row[0]) for row in rows[start : start + 12]}
+    classes = [*vars(records).values(), *vars(routes).values()]
+    known = {
+        re.sub("(?<!^)([A-Z])", r" \1", cls.__name__).lower(): cls.KIND
+        for cls in classes
+        if isinstance(cls, type) and hasattr(cls, "KIND")
+    }
+    assert found == known
+
+
+def test_abort_codes(rows: list[list[str]]) -> None:
+    start = rows.index(["code", "reason", "detail", "what the sender does (12.4)"]) + 2
+    found = rows[start : start + len(AbortCode)]
+    does = {
+        SendInput.ABORTED: "fails",
+        SendInput.ABORTED_FOR_NOW: "sends anew",
+        SendInput.ABORTED_ENCODING: "encodes anew",
+    }
+    for code, row in zip(AbortCode, found, strict=True):
+        assert row[0] == str(int(code))
+        assert row[1].startswith(code.name.lower().replace("_", " "))
+        assert row[3].partition(",")[0] == does[abort_input(code)]
+
+
+def test_route_statuses() -> None:
+    text = SPECIFICATION.read_text(encoding="utf-8")
+    for status in RouteStatus:
+        assert f"{int(status)} {status.name.lower().replace('_', ' ')}" in text
+
+
+def test_the_table_of_states(rows: list[list[str]]) -> None:
+    names = {state.name.lower().replace("reencoding", "re-encoding"): state for state in SendState}
+    start = rows.index(["input", "queued", "sending", "waiting", "disputed", "re-encoding"])
+    columns = [names[name] for name in rows[start][1:]]
+    inputs = [
+        (SendInput.START,),
+        (SendInput.HANDED_OVER,),
+        (SendInput.HANDED_OVER_FINALLY,),
+        (SendInput.AGAIN,),
+        (SendInput.CONFIRMED,),
+        (SendInput.REJECTED,),
+        (SendInput.NO_REASON,),
+        (SendInput.ABORTED,),
+        (SendInput.ABORTED_FOR_NOW,),
+        (SendInput.ABORTED_ENCODING,),
+        (SendInput.ENCODED,),
+        (SendInput.EXHAUSTED,),
+        (SendInput.EXPIRED, SendInput.CANCELLED),
+    ]
+    for row, group in zip(rows[start + 2 :], inputs, strict=False):
+        for state, written in zip(columns, row[1:], strict=True):
+            expected = None if written in ("", "-") else names[written]
+            for what in group:
+                assert TRANSITIONS[state].get(what) is expected, (row[0], state)
+
+
+def test_errors(rows: list[list[str]]) -> None:
+    start = rows.index(["name", "what", "section", "abort code"]) + 2
+    written = {row[0] for row in rows[start : start + 9]}
+    assert written == {cls.__name__ for cls in RemoteError.__subclasses__()}
+
+
+def test_the_example_of_a_control_message() -> None:
+    text = SPECIFICATION.read_text(encoding="utf-8")
+    found = re.search(r"control message `([0-9A-F ]+)`.*payload `(\S+)`", text)
+    assert found is not None
+    octets = bytes.fromhex(found[1])
+    assert parse_untrusted_control(octets).records == (CapabilitiesWanted(),)
+    assert decode_base64_untrusted(parse_untrusted_fragment(found[2], ECS46A).body) == octets

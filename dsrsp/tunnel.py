@@ -135,7 +135,8 @@ class Tunnel:
         """
         self._requests = requests
         self._open(self._clock())
-        self._schedule()
+        # What came to its end while nobody was here ends now.
+        self._do(lambda endpoint, now: endpoint.on_timer(now))
 
     def stop(self) -> None:
         """Leave everything as it is in the store."""
@@ -399,7 +400,10 @@ class Tunnel:
             if outcome is None:
                 return endpoint.on_transmitted(counter, now) if accepted else Effects()
             if outcome.result is None:
-                reason = f"fragment {request.index + 1}, counter {counter}: {outcome.detail}"
+                sent = self._sent.get(request.message_ref)
+                total = "" if sent is None else f" of {sent.status.fragments_total}"
+                fragment = f"fragment {request.index + 1}{total}, counter {counter}"
+                reason = f"{fragment}: {outcome.detail}"
                 return endpoint.cancel(request.message_ref, reason, now)
             return endpoint.on_result(counter, outcome.result, now, detail=outcome.detail)
 

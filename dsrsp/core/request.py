@@ -185,7 +185,6 @@ class Request:
     message_ref: str
     index: int
     pre_command: PreCommand
-    attempt: int = 1
     state: State = State.RESERVED
     deadline: float | None = None
     signed_request: bytes | None = None
@@ -193,6 +192,7 @@ class Request:
     results: tuple[int, ...] | None = None
     reason: str | None = None
     heals: bool = False
+    attempt: int = 1
 
     @property
     def originator_counter(self) -> int:

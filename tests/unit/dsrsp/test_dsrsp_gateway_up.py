@@ -164,8 +164,8 @@ def test_a_message_expires_also_while_the_gateway_is_down(world):
             gateway.receive_untrusted(world.dcc.alerts(LARGE, 10)[0])
         await asyncio.sleep(4 * 86400)
         async with world.gateway() as gateway:
-            storage, _, _ = gateway._running()
-            assert storage.uplink_fragments() == []
+            rows = gateway._storage_open.tunnel_rows()
+            assert not [key for key, _ in rows if "/f/" in key]
 
     world.run(main)
     assert [event["state"] for event in world.journal.of("message")] == ["expired"]
@@ -188,15 +188,15 @@ def test_what_does_not_decode_is_rejected_and_the_rest_goes_on(world):
 def test_what_cannot_be_stored_is_not_taken_and_comes_again(world, monkeypatch):
     async def main():
         async with world.gateway() as gateway:
-            storage, _, _ = gateway._running()
+            storage = gateway._storage_open
             alerts = world.dcc.alerts(LARGE, 10)
             gateway.receive_untrusted(alerts[0])
 
-            def full(outcome):
+            def full(*given, **more):
                 raise StorageError("disk full")
 
             with monkeypatch.context() as patch:
-                patch.setattr(storage, "keep_uplink", full)
+                patch.setattr(storage, "keep", full)
                 for alert in alerts[1:]:
                     with pytest.raises(StorageError):
                         gateway.receive_untrusted(alert)
@@ -215,7 +215,7 @@ def test_a_response_that_cannot_be_stored_comes_again(world, monkeypatch):
 
     async def main():
         async with world.gateway() as gateway:
-            storage, _, _ = gateway._running()
+            storage = gateway._storage_open
             handle = await gateway.send(world.device, b"x")
             await asyncio.sleep(1)
             octets = dcc.service_response(dcc.signed[0].pre_command, (0,))
@@ -224,7 +224,7 @@ def test_a_response_that_cannot_be_stored_comes_again(world, monkeypatch):
                 raise StorageError("disk full")
 
             with monkeypatch.context() as patch:
-                patch.setattr(storage, "save_request", full)
+                patch.setattr(storage, "keep", full)
                 with pytest.raises(StorageError):
                     gateway.receive_untrusted(octets)
                 assert handle.status.state is DeliveryState.ACCEPTED
@@ -237,14 +237,14 @@ def test_a_response_that_cannot_be_stored_comes_again(world, monkeypatch):
 def test_a_disk_that_is_full_for_a_while_delays_what_is_sent(world, monkeypatch):
     async def main():
         async with world.gateway() as gateway:
-            storage, _, _ = gateway._running()
+            storage = gateway._storage_open
             handle = await gateway.send(world.device, b"x")
 
             def full(*given, **more):
                 raise StorageError("disk full")
 
             with monkeypatch.context() as patch:
-                patch.setattr(storage, "save_request", full)
+                patch.setattr(storage, "keep", full)
                 await asyncio.sleep(100)
                 assert not handle.status.final
                 assert world.dcc.sent == []

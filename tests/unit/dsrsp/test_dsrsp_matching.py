@@ -210,10 +210,10 @@ def test_an_answer_to_a_request_that_was_not_sent_yet_is_ignored(world):
         async with world.gateway() as gateway:
             handle = await gateway.send(world.device, bytes(range(256)))
             await asyncio.sleep(0.5)
-            (first,) = dcc.signed
-            second = replace(
-                first.pre_command, originator_counter=first.pre_command.originator_counter + 1
-            )
+            first = dcc.signed[0].pre_command
+            assert len(dcc.signed) < handle.status.fragments_total
+            not_sent = handle.status.first_counter + handle.status.fragments_total - 1
+            second = replace(first, originator_counter=not_sent)
             gateway.receive_untrusted(dcc.service_response(second, (0,) * 5))
             assert handle.status.fragments_delivered == 0
             return await handle.wait()

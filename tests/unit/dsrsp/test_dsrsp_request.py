@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsrsp.core.delivery import Outcome, outcome_of
 from dsrsp.core.request import (
     FINAL_STATES,
     OUTSIDE_INPUTS,
@@ -19,6 +20,7 @@ from dsrsp.core.request import (
 from dsrsp.errors import InvalidTransition
 from gbcs.entity_id import EntityId
 from gbcs.messages import Label, PreCommand
+from smtunnel.policy import Result
 
 # One line for each state, one column for each input. A state's letter: it becomes that;
 # "-": nothing happens; "!": our own mistake; small letters after "/": what to do.
@@ -125,13 +127,55 @@ def test_whatever_comes_from_outside_is_no_error_in_any_state(inputs):
             one.handle(what)
 
 
+OTHER = 0xFA
+
+
 @pytest.mark.parametrize(
-    ("results", "delivered"), [((0, 0), True), ((0, 2), False), ((0,), False), ((0, 0, 0), False)]
+    ("results", "result"),
+    [
+        ((0, 0), Result.SUCCESS),
+        ((0, 2), Result.BUSY),
+        ((2, 2), Result.BUSY),
+        ((2, OTHER), Result.REJECTED),
+        ((OTHER,), Result.REJECTED),
+        ((0,), Result.FAILED),
+        ((0, 0, 0), Result.FAILED),
+        ((), Result.FAILED),
+        ((0, 1), Result.FAILED),
+        ((2, 0x77), Result.FAILED),
+        ((0, 3), None),
+        ((4, 4), None),
+    ],
 )
-def test_delivered_only_if_every_label_was_taken(results, delivered):
+def test_what_results_mean(results, result):
     one = request(State.ACCEPTED)
     assert one.handle(Input.RESPONSE, results=results) is Action.FINISH
-    assert one.delivered is delivered
+    outcome = outcome_of(one)
+    assert outcome is not None
+    assert outcome.result is result
+    assert bool(outcome.detail) == (result is not Result.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("state", "posts", "heals", "result"),
+    [
+        (State.TIMED_OUT, 0, False, Result.NOT_HANDED_OVER),
+        (State.TIMED_OUT, 1, False, Result.UNKNOWN),
+        (State.REFUSED, 0, True, Result.FAILED),
+        (State.REFUSED, 2, True, Result.UNKNOWN),
+        (State.REFUSED, 0, False, None),
+        (State.REFUSED, 2, False, None),
+    ],
+)
+def test_what_an_end_without_results_means(state, posts, heals, result):
+    one = request(state)
+    one.posts, one.heals, one.reason = posts, heals, "because"
+    assert outcome_of(one) == Outcome(result, "because")
+
+
+@pytest.mark.parametrize("state", set(State) - FINAL_STATES | {State.WITHDRAWN})
+def test_what_has_not_ended_or_is_withdrawn_means_nothing(state):
+    assert outcome_of(request(state)) is None
 
 
 def test_posts_count_what_an_earlier_process_may_have_posted():

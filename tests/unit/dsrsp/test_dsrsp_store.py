@@ -11,7 +11,7 @@ import pytest
 import dsrsp.errors
 from dsrsp.core.request import Request, State
 from dsrsp.errors import DsrspError, StorageError
-from dsrsp.ports import IncomingMessage, MessageKey, OutgoingMessage, UplinkFragment, UplinkOutcome
+from dsrsp.ports import Changes, IncomingMessage, SentMessage
 from dsrsp.store import SqliteStore
 from gbcs.counters import OriginatorCounter
 from gbcs.entity_id import EntityId
@@ -32,9 +32,9 @@ def opened(path):
     return SqliteStore(path, supplier_id=SUPPLIER)
 
 
-def outgoing(ref="one", **changes):
+def sent(ref="one", **changes):
     status = MessageStatus(ref=ref, fragments_total=2, message_octets=3)
-    return OutgoingMessage(ref, DEVICE, b"abc", "auto", advance(status, **changes))
+    return SentMessage(DEVICE, advance(status, **changes))
 
 
 def request(counter=7, index=0, state=State.RESERVED):
@@ -71,12 +71,22 @@ def test_what_is_no_state_file_is_refused(path, content):
         opened(path)
 
 
-def test_a_newer_format_is_refused(path):
+def test_another_format_is_refused(path):
     opened(path).close()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version=99")
     database.close()
-    with pytest.raises(StorageError, match="format 99"):
+    with pytest.raises(StorageError, match="format 99") as refused:
+        opened(path)
+    assert "counter_floor" in str(refused.value)
+
+
+def test_the_format_before_is_refused_and_what_to_do_is_told(path):
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE message (ref TEXT)")
+        database.execute("PRAGMA user_version=1")
+    database.close()
+    with pytest.raises(StorageError, match="begin with a new state file and a counter_floor"):
         opened(path)
 
 
@@ -100,26 +110,24 @@ def test_counters_of_64_bits_and_their_order(path):
     store.reserve_counter(HUGE)
     store.reserve_counter(5)
     assert store.load_counter() == HUGE
-    store.add_message(outgoing(), now=1.0)
-    status = advance(outgoing().status, tunnel_message_id=9, first_counter=HUGE)
-    store.start_message("one", status, [request(HUGE)])
+    late = sent(tunnel_message_id=9, first_counter=HUGE)
+    store.keep(Changes(sent=(late,), requests=(request(HUGE), request(5))), now=1.0)
     store.close()
     store = opened(path)
-    assert store.message("one").status == status
+    assert store.message("one") == late
     assert store.request(HUGE).originator_counter == HUGE
-    assert store.last_tunnel_message_id(DEVICE) == 9
+    assert [one.originator_counter for one in store.unfinished_requests()] == [5, HUGE]
     store.close()
 
 
 def test_a_request_comes_back_as_it_was(path):
     store = opened(path)
-    store.add_message(outgoing(), now=1.0)
     one = request(state=State.ACCEPTED)
-    one.deadline, one.signed_request, one.posts = 12.5, b"<xml/>", 3
+    one.deadline, one.signed_request, one.posts, one.attempt = 12.5, b"<xml/>", 3, 2
     one.results, one.reason = (0, 250), "because"
-    store.save_request(one, None, now=1.0)
+    store.keep(Changes(requests=(one,)), now=1.0)
     assert store.request(7) == one
-    assert store.requests("one") == [one]
+    assert store.unfinished_requests() == [one]
     assert store.request(8) is None
     store.close()
 
@@ -127,22 +135,24 @@ def test_a_request_comes_back_as_it_was(path):
 @pytest.mark.parametrize("state", [State.TRANSFORMING, State.CORRELATING])
 def test_what_is_not_signed_begins_again(path, state):
     store = opened(path)
-    store.save_request(request(state=state), None, now=1.0)
+    store.keep(Changes(requests=(request(state=state),)), now=1.0)
     assert store.request(7).state is State.RESERVED
     store.close()
 
 
-def test_an_ended_message_keeps_its_status_only(path):
+def test_an_ended_message_keeps_its_status_for_a_while(path):
     store = opened(path)
-    store.add_message(outgoing(), now=1.0)
     one = request(state=State.SIGNED)
     one.signed_request = b"<xml/>"
-    store.save_request(one, None, now=1.0)
-    failed = advance(outgoing().status, DeliveryState.FAILED, reason="x")
-    store.save_status("one", failed, now=2.0)
-    assert store.message("one") == OutgoingMessage("one", DEVICE, None, "auto", failed)
+    store.keep(Changes(sent=(sent(),), requests=(one,)), now=1.0)
+    assert store.unfinished_messages() == [sent()]
+    failed = sent(state=DeliveryState.FAILED, reason="x")
+    one.state = State.REFUSED
+    store.keep(Changes(sent=(failed,), requests=(one,)), now=2.0)
+    assert store.message("one") == failed
     assert store.request(7).signed_request is None
     assert store.unfinished_messages() == []
+    assert store.unfinished_requests() == []
     assert store.forget_finished(before=2.0) == 0
     assert store.forget_finished(before=3.0) == 1
     assert store.message("one") is None
@@ -150,24 +160,35 @@ def test_an_ended_message_keeps_its_status_only(path):
     store.close()
 
 
-def test_what_an_alert_changed_is_kept_whole_or_not_at_all(path):
+def test_news_of_an_ended_message_do_not_keep_it_longer(path):
     store = opened(path)
-    key = MessageKey(DEVICE, 1, 10)
-    fragment = UplinkFragment(key, 11, "text", 5.0)
-    store.keep_uplink(UplinkOutcome(DEVICE, b"window 1", fragment=fragment))
-    assert store.windows() == store.windows(DEVICE) == {DEVICE: b"window 1"}
-    assert store.uplink_fragments() == store.uplink_fragments(DEVICE) == [fragment]
-    assert store.uplink_fragments(SUPPLIER) == []
+    store.keep(Changes(sent=(sent(state=DeliveryState.REASSEMBLED),)), now=1.0)
+    store.keep(Changes(sent=(sent(state=DeliveryState.ANSWERED),)), now=5.0)
+    assert store.message("one").status.state is DeliveryState.ANSWERED
+    assert store.forget_finished(before=2.0) == 1
+    store.close()
+
+
+def test_what_one_input_changed_is_kept_whole_or_not_at_all(path):
+    store = opened(path)
+    store.keep(Changes(tunnel={"a/r": b"window 1", "a/f/1/0": b"text"}), now=1.0)
+    assert dict(store.tunnel_rows()) == {"a/r": b"window 1", "a/f/1/0": b"text"}
     message = IncomingMessage("ref", DEVICE, b"whole", 6.0)
-    whole = UplinkOutcome(DEVICE, b"window 2", ended=(key,), message=message)
-    store.keep_uplink(whole)
-    assert store.uplink_fragments() == []
+    whole = Changes(tunnel={"a/r": b"window 2", "a/f/1/0": None}, received=(message,))
+    store.keep(whole, now=2.0)
+    assert dict(store.tunnel_rows()) == {"a/r": b"window 2"}
     assert store.unacknowledged() == [message]
+    twice = Changes(
+        tunnel={"a/r": b"window 3"}, sent=(sent(),), requests=(request(),), received=(message,)
+    )
     with pytest.raises(StorageError, match="UNIQUE"):
-        store.keep_uplink(UplinkOutcome(DEVICE, b"window 3", message=message))
-    assert store.windows() == {DEVICE: b"window 2"}
-    store.acknowledge("ref", answered=None, now=7.0)
+        store.keep(twice, now=3.0)
+    assert dict(store.tunnel_rows()) == {"a/r": b"window 2"}
+    assert store.message("one") is None
+    assert store.request(7) is None
+    store.keep(Changes(acknowledged="ref"), now=7.0)
     assert store.unacknowledged() == []
+    store.check_writable()
     store.close()
 
 

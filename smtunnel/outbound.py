@@ -37,6 +37,10 @@ from smtunnel.work import Work
 CONTROL_REF: Final = "~"
 """The refs of control messages begin with this; those of messages must not."""
 
+MAX_CONTROL_MESSAGES: Final = 64
+"""So many control messages to one peer may wait. What more there is to say is dropped: all of it
+is said again when the peer asks again."""
+
 _TELLS_CAPABILITIES: Final = "c"
 
 
@@ -58,6 +62,8 @@ class Outbound:
         self.acquaintances = Acquaintances(own)
         self._side = side
         self._carrier = carrier
+        self.dropped = 0
+        """How many control messages were dropped because too many wait."""
         self._control_number = 0
         # Peers to which our capabilities are on their way.
         self._telling: set[bytes] = set()
@@ -177,6 +183,9 @@ class Outbound:
         work.saves.update(self.sender.take_saves())
 
     def _tell(self, work: Work, peer: bytes, records: tuple[Record, ...]) -> None:
+        if self.sender.control_messages(peer) >= MAX_CONTROL_MESSAGES:
+            self.dropped += 1
+            return
         octets = build_control(records)
         header = FragmentHeader(
             self._side, Compression.CONTROL, self._carrier.printable, False, 0, 0

@@ -90,6 +90,11 @@ class MessageSender:
         message = self._outbox.messages.get(ref)
         return None if message is None else message.status
 
+    def control_messages(self, peer: bytes) -> int:
+        """Return how many control messages to a peer have not ended."""
+        recipient = self._outbox.recipient(peer)
+        return len(recipient.queues[True]) + recipient.ids[True].live
+
     # Inputs from this end
 
     def enqueue(

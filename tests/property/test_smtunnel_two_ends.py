@@ -29,7 +29,7 @@ from smtunnel.records import ReceiptPolicy
 from smtunnel.send_events import Transmit
 
 IN_CI = os.environ.get("CI") == "true"
-SCHEDULES = int(os.environ.get("SMTUNNEL_SCHEDULES", "1500" if IN_CI else "200"))
+SCHEDULES = int(os.environ.get("SMTUNNEL_SCHEDULES", "1600" if IN_CI else "200"))
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 DSRSP = b"dsrsp---"
@@ -398,8 +398,8 @@ def world_of(seed: int, tags: int = 65_536) -> World:
     return World(
         seed,
         tags=tags,
-        cems=chance.choice((1, 1, 2)),
-        messages=chance.choice((2, 4, 6)),
+        cems=chance.choice((1, 1, 1, 2)),
+        messages=chance.choice((1, 3, 5)),
         loss=chance.choice((0.0, 0.05, 0.2, 0.4)),
         duplication=chance.choice((0.0, 0.1, 0.3)),
         late=chance.choice((0.0, 0.05, 0.3)),

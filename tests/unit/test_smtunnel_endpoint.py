@@ -362,6 +362,15 @@ def test_an_echo_comes_back_as_news() -> None:
         pair.dsrsp.endpoint.echo(CEM, b"", 0.0)
 
 
+def test_a_peer_that_asks_without_end_fills_no_memory() -> None:
+    side = Side(Originator.CEM)
+    for number in range(200):
+        payload = control(EchoRequest(number.to_bytes(8, "big")), Originator.DSRSP, number % 256)
+        side.keep(side.endpoint.on_fragment(DSRSP, payload, originator_counter=number * 9, now=0.0))
+    assert side.endpoint._outbound.dropped == 200 - 64
+    assert sum("/m/" in key for key in side.rows) == 64
+
+
 def test_records_of_route_2b_pass_through() -> None:
     pair = Pair()
     pair.introduce()

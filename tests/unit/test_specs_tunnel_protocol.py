@@ -24,6 +24,7 @@ from smtunnel.errors import RemoteError
 from smtunnel.fragments import parse_untrusted_fragment
 from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, MESSAGE_OVERHEAD_OCTETS, body_bound
 from smtunnel.message_ids import MAX_REMEMBERED_TAGS
+from smtunnel.outbound import MAX_CONTROL_MESSAGES
 from smtunnel.records import AbortCode, CapabilitiesWanted
 from smtunnel.routes import RouteStatus
 from smtunnel.send_states import TRANSITIONS, SendInput, SendState
@@ -81,6 +82,7 @@ def test_default_policy(rows: list[list[str]]) -> None:
         "fragments in flight, in all": f"{policy.fragments_in_flight_total:,}",
         "messages in flight, to one peer": f"{policy.messages_in_flight}",
         "control messages in flight, to one peer": f"{CONTROL_MESSAGES_IN_FLIGHT}",
+        "control messages waiting, to one peer": f"{MAX_CONTROL_MESSAGES}",
         "fragments in a window, to all peers": f"no limit, window {policy.window_s:,.0f} s",
         "attempts of a fragment": f"{policy.attempts_per_fragment}",
         "attempts of a message": f"{policy.message_attempts}",

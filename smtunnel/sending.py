@@ -9,7 +9,6 @@ Source: specs/tunnel-protocol.md, sending.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -18,7 +17,8 @@ from typing import Final
 
 from smtunnel.carriers import Carrier
 from smtunnel.codec import decode_base64_untrusted, inflate_untrusted
-from smtunnel.delivery import DeliveryState, MessageStatus, advance, begin_again
+from smtunnel.course import MOST, Course
+from smtunnel.delivery import MessageStatus, advance, begin_again
 from smtunnel.errors import LocalError
 from smtunnel.fragments import EncodedMessage
 from smtunnel.header import Compression, Originator
@@ -28,7 +28,6 @@ from smtunnel.pacing import Pace
 from smtunnel.policy import Confirmation, CounterIssuer, Result, SendPolicy
 from smtunnel.records import AbortCode, IndexRange, MessageName
 from smtunnel.send_events import (
-    ControlEnded,
     ReencodeNeeded,
     SenderEvent,
     StatusChanged,
@@ -38,7 +37,6 @@ from smtunnel.send_states import SendInput, SendState, next_state
 
 PACE_KEY: Final = "-/pace"
 CONTROL_MESSAGES_IN_FLIGHT: Final = 8
-_MOST: Final = 255
 
 _ABORT_INPUTS: Final = {
     AbortCode.UNKNOWN_DICTIONARY: SendInput.ABORTED_ENCODING,
@@ -77,6 +75,7 @@ class MessageSender:
         self._counters = counters
         self._random_fraction = random_fraction
         self._outbox = Outbox()
+        self._course = Course(self._outbox, policy, random_fraction)
         self._pace = Pace(policy.fragments_per_window, policy.window_s)
         self._pace_free_at: float | None = None
 
@@ -166,10 +165,10 @@ class MessageSender:
         if message is None:
             raise LocalError(f"no message {ref} waits for another encoding")
         events: list[SenderEvent] = []
-        self._move(events, message, SendInput.ENCODED)
+        self._course.move(events, message, SendInput.ENCODED)
         message.encode(encoded, self._carrier)
         self._outbox.save_fixed(message)
-        self._tell(events, message, begin_again(message.status, message.total))
+        self._course.tell(events, message, begin_again(message.status, message.total))
         self._outbox.queue(message)
         self._outbox.settle(message, now)
         return events
@@ -185,7 +184,7 @@ class MessageSender:
         events: list[SenderEvent] = []
         message = self._outbox.messages.get(ref)
         if message is not None:
-            self._move(events, message, SendInput.CANCELLED, reason)
+            self._course.move(events, message, SendInput.CANCELLED, reason)
             self._outbox.settle(message, now)
         return events
 
@@ -194,7 +193,7 @@ class MessageSender:
         events: list[SenderEvent] = []
         message = self._outbox.messages.get(ref)
         if message is not None and message.message_id is not None:
-            self._move(events, message, SendInput.CONFIRMED)
+            self._course.move(events, message, SendInput.CONFIRMED)
             self._outbox.settle(message, now)
         return events
 
@@ -206,9 +205,9 @@ class MessageSender:
                 continue
             message.confirmation = Confirmation.NONE
             self._outbox.save_fixed(message)
-            self._tell(events, message, replace(message.status, receipt_expected=False))
+            self._course.tell(events, message, replace(message.status, receipt_expected=False))
             if message.state is SendState.WAITING:
-                self._move(events, message, SendInput.HANDED_OVER_FINALLY)
+                self._course.move(events, message, SendInput.HANDED_OVER_FINALLY)
             self._outbox.settle(message, now)
         return events
 
@@ -242,8 +241,8 @@ class MessageSender:
         elif not flight.handed_over and flight.deadline is not None:
             flight.handed_over = True
             flight.deadline = now + self._policy.result_timeout_s
-        self._count(events, message)
-        self._check_handed_over(events, message, now)
+        self._course.count(events, message)
+        self._course.check_handed_over(events, message, now)
         self._outbox.settle(message, now)
         return events
 
@@ -266,14 +265,18 @@ class MessageSender:
             # Nobody answers an alert: all that this can mean is that it was handed over.
             return self.transmitted(originator_counter, now)
         if result is Result.SUCCESS:
-            self._fragment_delivered(events, message, message.flights[originator_counter].index)
+            self._course.fragment_delivered(
+                events, message, message.flights[originator_counter].index
+            )
         elif result is Result.REJECTED:
             self._outbox.land(message, originator_counter)
-            if self._move(events, message, SendInput.REJECTED, detail or "rejected by the peer"):
+            if self._course.move(
+                events, message, SendInput.REJECTED, detail or "rejected by the peer"
+            ):
                 message.wake_at = now + self._policy.reason_grace_s
         else:
-            self._lost(events, message, originator_counter, result, now, detail)
-        self._check_handed_over(events, message, now)
+            self._course.lost(events, message, originator_counter, result, now, detail)
+        self._course.check_handed_over(events, message, now)
         self._outbox.settle(message, now)
         return events
 
@@ -287,7 +290,7 @@ class MessageSender:
         message = self._outbox.find(peer, name, control)
         if message is not None:
             self._hurry_older(message, now)
-            self._move(events, message, SendInput.CONFIRMED)
+            self._course.move(events, message, SendInput.CONFIRMED)
             self._outbox.settle(message, now)
         return events
 
@@ -325,11 +328,11 @@ class MessageSender:
             most = max(message.sent[index] for index in wanted)
             if most >= self._policy.attempts_per_fragment:
                 reason = f"fragments are missing at the peer after {most} attempts"
-                self._move(events, message, SendInput.EXHAUSTED, reason)
+                self._course.move(events, message, SendInput.EXHAUSTED, reason)
             else:
                 for index in wanted:
                     message.send_again(index, now)
-                self._move(events, message, SendInput.AGAIN)
+                self._course.move(events, message, SendInput.AGAIN)
         self._outbox.settle(message, now)
         return events
 
@@ -345,9 +348,9 @@ class MessageSender:
         what = abort_input(code)
         if message.begun >= self._policy.message_attempts:
             what = SendInput.ABORTED
-        if self._move(events, message, what, _abort_reason(code, detail)):
+        if self._course.move(events, message, what, _abort_reason(code, detail)):
             if not message.final:
-                self._tell(events, message, begin_again(message.status, message.total))
+                self._course.tell(events, message, begin_again(message.status, message.total))
             if message.state is SendState.REENCODING:
                 events.append(ReencodeNeeded(message.ref, peer, code, detail))
             elif message.state is SendState.QUEUED:
@@ -380,34 +383,36 @@ class MessageSender:
     def _wake(self, events: list[SenderEvent], message: OutgoingMessage, now: float) -> None:
         if message.deadline <= now:
             reason = "its lifetime is over" + (f": {message.reason}" if message.reason else "")
-            self._move(events, message, SendInput.EXPIRED, reason)
+            self._course.move(events, message, SendInput.EXPIRED, reason)
             return
         if message.wake_at is not None and message.wake_at <= now:
             message.wake_at = None
             if message.state is SendState.DISPUTED:
                 reason = f"{message.reason}; no reason came"
-                self._move(events, message, SendInput.NO_REASON, reason)
+                self._course.move(events, message, SendInput.NO_REASON, reason)
                 return
             self._outbox.queue(message)
         for counter, flight in list(message.flights.items()):
             if flight.deadline is not None and flight.deadline <= now and not message.final:
-                self._lost(events, message, counter, Result.UNKNOWN, now, "no result in time")
+                self._course.lost(
+                    events, message, counter, Result.UNKNOWN, now, "no result in time"
+                )
         if message.receipt_due is not None and message.receipt_due <= now:
             self._ask_for_receipt(events, message, now)
-        self._check_handed_over(events, message, now)
+        self._course.check_handed_over(events, message, now)
 
     def _ask_for_receipt(
         self, events: list[SenderEvent], message: OutgoingMessage, now: float
     ) -> None:
         message.receipt_due = None
         message.asked += 1
-        if message.asked >= self._attempts(message):
+        if message.asked >= self._course.attempts(message):
             reason = f"no receipt came, though sent and asked for {message.asked} times"
-            self._move(events, message, SendInput.EXHAUSTED, reason)
+            self._course.move(events, message, SendInput.EXHAUSTED, reason)
             return
         # One fragment is enough to make the peer say what it has.
         message.send_again(message.total - 1, now)
-        self._move(events, message, SendInput.AGAIN)
+        self._course.move(events, message, SendInput.AGAIN)
 
     # Giving out
 
@@ -445,7 +450,7 @@ class MessageSender:
             counter = self._counters.issue_for_tag(message.tag, index)
         message.take_due(index)
         message.highest_counter = max(message.highest_counter, counter)
-        message.sent[index] = min(message.sent[index] + 1, _MOST)
+        message.sent[index] = min(message.sent[index] + 1, MOST)
         timeout_s = math.inf
         if message.confirmation is Confirmation.RESULTS:
             timeout_s = self._policy.result_timeout_s
@@ -468,10 +473,10 @@ class MessageSender:
                 continue
             message_id, avoid_tags = ids.take()
             first = self._counters.issue_block(message.total, avoid_tags=avoid_tags)
-            self._move(events, message, SendInput.START)
+            self._course.move(events, message, SendInput.START)
             self._outbox.begin(message, message_id, first)
             status = advance(message.status, tunnel_message_id=message_id, first_counter=first)
-            self._tell(events, message, status)
+            self._course.tell(events, message, status)
             return message
         return None
 
@@ -493,125 +498,6 @@ class MessageSender:
             for counter, flight in message.flights.items()
             if not flight.handed_over and flight.deadline is not None
         ]
-
-    # What happens inside
-
-    def _attempts(self, message: OutgoingMessage) -> int:
-        policy = self._policy
-        return policy.control_attempts if message.control else policy.attempts_per_fragment
-
-    def _fragment_delivered(
-        self, events: list[SenderEvent], message: OutgoingMessage, index: int
-    ) -> None:
-        for counter in [c for c, flight in message.flights.items() if flight.index == index]:
-            self._outbox.land(message, counter)
-        message.retries = [entry for entry in message.retries if entry[1] != index]
-        heapq.heapify(message.retries)
-        message.set_delivered(index)
-        self._outbox.seen(message)
-        self._count(events, message)
-        if message.delivered == message.total:
-            self._move(events, message, SendInput.CONFIRMED)
-
-    def _lost(
-        self,
-        events: list[SenderEvent],
-        message: OutgoingMessage,
-        counter: int,
-        result: Result,
-        now: float,
-        detail: str,
-    ) -> None:
-        flight = message.flights[counter]
-        index, known = flight.index, flight.deadline is None
-        if result is Result.UNKNOWN:
-            self._outbox.give_up(message, flight)
-        else:
-            self._outbox.land(message, counter)
-        if known or next_state(message.state, SendInput.AGAIN) is None:
-            return
-        message.losses[index] = min(message.losses[index] + 1, _MOST)
-        if result in (Result.BUSY, Result.NOT_HANDED_OVER):
-            # Nobody is to blame: only the lifetime bounds this.
-            message.sent[index] -= 1
-        message.reason = f"fragment {index + 1} of {message.total}: {detail or result.value}"
-        if message.has_other_attempt(index):
-            return
-        if message.sent[index] >= self._attempts(message):
-            reason = f"{message.reason}, after {message.sent[index]} attempts"
-            self._move(events, message, SendInput.EXHAUSTED, reason)
-            return
-        wait_s = self._policy.retry_wait_s(message.losses[index], self._random_fraction())
-        message.send_again(index, now + wait_s)
-        self._move(events, message, SendInput.AGAIN)
-
-    def _check_handed_over(
-        self, events: list[SenderEvent], message: OutgoingMessage, now: float
-    ) -> None:
-        if message.state is not SendState.SENDING or not message.all_handed_over:
-            return
-        if message.confirmation is Confirmation.NONE:
-            self._move(events, message, SendInput.HANDED_OVER_FINALLY)
-            return
-        self._move(events, message, SendInput.HANDED_OVER)
-        state = DeliveryState.ACCEPTED
-        if message.confirmation is Confirmation.RECEIPTS:
-            message.receipt_due = now + self._policy.receipt_wait_s(message.asked)
-            state = DeliveryState.SENT
-        if message.status.state is DeliveryState.QUEUED:
-            self._tell(events, message, advance(message.status, state))
-
-    def _move(
-        self,
-        events: list[SenderEvent],
-        message: OutgoingMessage,
-        what: SendInput,
-        reason: str = "",
-    ) -> bool:
-        """Take an input through the table; False: it means nothing in this state."""
-        state = next_state(message.state, what)
-        if state is None:
-            return False
-        message.state = state
-        if reason:
-            message.reason = reason
-        if state not in (SendState.SENDING, SendState.WAITING, SendState.DISPUTED):
-            self._outbox.leave(message, delivered=state is SendState.DELIVERED)
-        if message.final:
-            self._end(events, message)
-        return True
-
-    def _end(self, events: list[SenderEvent], message: OutgoingMessage) -> None:
-        status = message.status
-        if message.state is SendState.FAILED:
-            status = advance(status, DeliveryState.FAILED, reason=message.reason)
-        elif message.state is SendState.UNCONFIRMED:
-            status = advance(status, DeliveryState.SENT)
-        else:
-            if message.confirmation is Confirmation.RESULTS:
-                self._tell(events, message, advance(status, DeliveryState.DELIVERED))
-            status = advance(message.status, DeliveryState.REASSEMBLED)
-        self._tell(events, message, status)
-        if message.control:
-            delivered = message.state is not SendState.FAILED
-            events.append(ControlEnded(message.ref, message.peer, delivered))
-
-    def _count(self, events: list[SenderEvent], message: OutgoingMessage) -> None:
-        accepted = max(message.status.fragments_accepted, message.accepted)
-        delivered = max(message.status.fragments_delivered, message.delivered)
-        self._tell(
-            events,
-            message,
-            advance(message.status, fragments_accepted=accepted, fragments_delivered=delivered),
-        )
-
-    def _tell(
-        self, events: list[SenderEvent], message: OutgoingMessage, status: MessageStatus
-    ) -> None:
-        if status != message.status:
-            message.status = status
-            if not message.control:
-                events.append(StatusChanged(message.peer, status))
 
     # What must survive a restart
 

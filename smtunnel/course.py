@@ -1,0 +1,161 @@
+"""How a message moves through its states: what each step does to the books, and what it tells.
+
+Source: specs/tunnel-protocol.md, sending.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+from smtunnel.delivery import DeliveryState, MessageStatus, advance
+from smtunnel.outbox import Outbox
+from smtunnel.outgoing import OutgoingMessage
+from smtunnel.policy import Confirmation, Result, SendPolicy
+from smtunnel.send_events import ControlEnded, SenderEvent, StatusChanged
+from smtunnel.send_states import SendInput, SendState, next_state
+
+MOST: Final = 255
+"""Attempts and losses of a fragment are counted in an octet."""
+
+
+class Course:
+    """Moves messages; MessageSender says when."""
+
+    def __init__(
+        self, outbox: Outbox, policy: SendPolicy, random_fraction: Callable[[], float]
+    ) -> None:
+        """Begin.
+
+        Args:
+            outbox: the books.
+            policy: how to send.
+            random_fraction: returns a random number from 0 to 1, for the waits.
+        """
+        self._outbox = outbox
+        self._policy = policy
+        self._random_fraction = random_fraction
+
+    def attempts(self, message: OutgoingMessage) -> int:
+        """Return how often a fragment of a message is sent at most."""
+        policy = self._policy
+        return policy.control_attempts if message.control else policy.attempts_per_fragment
+
+    def fragment_delivered(
+        self, events: list[SenderEvent], message: OutgoingMessage, index: int
+    ) -> None:
+        """Note that a fragment had the result 00."""
+        for counter in [c for c, flight in message.flights.items() if flight.index == index]:
+            self._outbox.land(message, counter)
+        message.retries = [entry for entry in message.retries if entry[1] != index]
+        heapq.heapify(message.retries)
+        message.set_delivered(index)
+        self._outbox.seen(message)
+        self.count(events, message)
+        if message.delivered == message.total:
+            self.move(events, message, SendInput.CONFIRMED)
+
+    def lost(
+        self,
+        events: list[SenderEvent],
+        message: OutgoingMessage,
+        counter: int,
+        result: Result,
+        now: float,
+        detail: str,
+    ) -> None:
+        """Note that an attempt has come to nothing, and send again if there is one left."""
+        flight = message.flights[counter]
+        index, known = flight.index, flight.deadline is None
+        if result is Result.UNKNOWN:
+            self._outbox.give_up(message, flight)
+        else:
+            self._outbox.land(message, counter)
+        if known or next_state(message.state, SendInput.AGAIN) is None:
+            return
+        message.losses[index] = min(message.losses[index] + 1, MOST)
+        if result in (Result.BUSY, Result.NOT_HANDED_OVER):
+            # Nobody is to blame: only the lifetime bounds this.
+            message.sent[index] -= 1
+        message.reason = f"fragment {index + 1} of {message.total}: {detail or result.value}"
+        if message.has_other_attempt(index):
+            return
+        if message.sent[index] >= self.attempts(message):
+            reason = f"{message.reason}, after {message.sent[index]} attempts"
+            self.move(events, message, SendInput.EXHAUSTED, reason)
+            return
+        wait_s = self._policy.retry_wait_s(message.losses[index], self._random_fraction())
+        message.send_again(index, now + wait_s)
+        self.move(events, message, SendInput.AGAIN)
+
+    def check_handed_over(
+        self, events: list[SenderEvent], message: OutgoingMessage, now: float
+    ) -> None:
+        """Note that every fragment is handed over, if that is so."""
+        if message.state is not SendState.SENDING or not message.all_handed_over:
+            return
+        if message.confirmation is Confirmation.NONE:
+            self.move(events, message, SendInput.HANDED_OVER_FINALLY)
+            return
+        self.move(events, message, SendInput.HANDED_OVER)
+        state = DeliveryState.ACCEPTED
+        if message.confirmation is Confirmation.RECEIPTS:
+            message.receipt_due = now + self._policy.receipt_wait_s(message.asked)
+            state = DeliveryState.SENT
+        if message.status.state is DeliveryState.QUEUED:
+            self.tell(events, message, advance(message.status, state))
+
+    def move(
+        self,
+        events: list[SenderEvent],
+        message: OutgoingMessage,
+        what: SendInput,
+        reason: str = "",
+    ) -> bool:
+        """Take an input through the table; False: it means nothing in this state."""
+        state = next_state(message.state, what)
+        if state is None:
+            return False
+        message.state = state
+        if reason:
+            message.reason = reason
+        if state not in (SendState.SENDING, SendState.WAITING, SendState.DISPUTED):
+            self._outbox.leave(message, delivered=state is SendState.DELIVERED)
+        if message.final:
+            self._end(events, message)
+        return True
+
+    def _end(self, events: list[SenderEvent], message: OutgoingMessage) -> None:
+        status = message.status
+        if message.state is SendState.FAILED:
+            status = advance(status, DeliveryState.FAILED, reason=message.reason)
+        elif message.state is SendState.UNCONFIRMED:
+            status = advance(status, DeliveryState.SENT)
+        else:
+            if message.confirmation is Confirmation.RESULTS:
+                self.tell(events, message, advance(status, DeliveryState.DELIVERED))
+            status = advance(message.status, DeliveryState.REASSEMBLED)
+        self.tell(events, message, status)
+        if message.control:
+            delivered = message.state is not SendState.FAILED
+            events.append(ControlEnded(message.ref, message.peer, delivered))
+
+    def count(self, events: list[SenderEvent], message: OutgoingMessage) -> None:
+        """Tell how many fragments are accepted and delivered."""
+        accepted = max(message.status.fragments_accepted, message.accepted)
+        delivered = max(message.status.fragments_delivered, message.delivered)
+        self.tell(
+            events,
+            message,
+            advance(message.status, fragments_accepted=accepted, fragments_delivered=delivered),
+        )
+
+    def tell(
+        self, events: list[SenderEvent], message: OutgoingMessage, status: MessageStatus
+    ) -> None:
+        """Tell a status, if it is news."""
+        if status != message.status:
+            message.status = status
+            if not message.control:
+                events.append(StatusChanged(message.peer, status))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cem.config import CemConfig
 from cem.errors import (
+    AlertError,
     CemError,
     CommandRefused,
     ConfigurationError,
@@ -24,6 +25,7 @@ from cem.handles import MessageHandle, ReceivedMessage
 from cem.store import SqliteStore
 
 __all__ = [
+    "AlertError",
     "CemConfig",
     "CemError",
     "CommandRefused",

@@ -8,6 +8,8 @@ import msgspec
 
 from cem.errors import ConfigurationError
 from gbcs.entity_id import EntityId
+from smtunnel.limits import DEFAULT_MESSAGE_LIFETIME_S
+from smtunnel.policy import Confirmation, SendPolicy
 
 _AT_LEAST_ONE = (
     "counter_reserve",
@@ -16,8 +18,20 @@ _AT_LEAST_ONE = (
     "queued_messages",
     "finished_messages",
     "replay_window",
+    "messages_in_flight",
+    "attempts_per_fragment",
 )
-_POSITIVE = ("reconnect_min_s", "reconnect_max_s", "link_timeout_s", "keepalive_s")
+_POSITIVE = (
+    "reconnect_min_s",
+    "reconnect_max_s",
+    "link_timeout_s",
+    "keepalive_s",
+    "alert_window_s",
+    "receipt_timeout_s",
+    "receipt_timeout_max_s",
+    "message_lifetime_s",
+)
+_ONE_OCTET = ("messages_in_flight", "attempts_per_fragment")
 
 
 class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,9 +57,22 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         message_octets: longest message taken or sent, in octets.
         unacknowledged_messages: how many received messages may wait for the application;
             above it commands are answered "temporary failure".
-        queued_messages: how many messages may wait to be sent.
+        queued_messages: how many sent messages may be on their way, up to their receipt.
         finished_messages: of how many sent messages the end state is remembered.
         replay_window: how many of the supplier's Originator Counters are remembered, 1 to 65535.
+        compact: True to send XML without a signature in its compact form, unless `send` says
+            otherwise.
+        alerts_per_window: the most alerts in any window, 0 for no limit. The thresholds of the
+            DCC's alert storm protection are not public: 16 a minute keeps below the 20 that the
+            simulator assumes, with room for alerts that a broken link makes go out twice.
+        alert_window_s: length of that window, in seconds.
+        messages_in_flight: how many messages may wait for their receipt before the next is
+            begun, 1 to 255.
+        attempts_per_fragment: how often a fragment is sent, and a receipt waited for, 1 to 255.
+        receipt_timeout_s: wait for a receipt before it is asked for, in seconds; doubles. It
+            should cover the time in which the DSRSP gathers receipts, and one command's way.
+        receipt_timeout_max_s: the longest such wait, in seconds.
+        message_lifetime_s: a message that is not confirmed in this time fails, in seconds.
     """
 
     device_id: EntityId
@@ -66,6 +93,14 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     queued_messages: int = 1000
     finished_messages: int = 1000
     replay_window: int = 1024
+    compact: bool = True
+    alerts_per_window: int = 16
+    alert_window_s: float = 60.0
+    messages_in_flight: int = 16
+    attempts_per_fragment: int = 8
+    receipt_timeout_s: float = 300.0
+    receipt_timeout_max_s: float = 21_600.0
+    message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -87,6 +122,13 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ConfigurationError("reconnect_max_s must not be below reconnect_min_s")
         if not 0 <= self.counter_floor < 2**64:
             raise ConfigurationError("counter_floor must be 0 to 2**64-1")
+        if self.alerts_per_window < 0:
+            raise ConfigurationError("alerts_per_window must be at least 1, or 0 for no limit")
+        for name in _ONE_OCTET:
+            if getattr(self, name) > 255:
+                raise ConfigurationError(f"{name} = {getattr(self, name)}: must be at most 255")
+        if self.receipt_timeout_max_s < self.receipt_timeout_s:
+            raise ConfigurationError("receipt_timeout_max_s must not be below receipt_timeout_s")
         if self.replay_window > 65535:
             raise ConfigurationError("replay_window must be at most 65535")
         if not self.state:
@@ -96,6 +138,19 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ConfigurationError(
                 "device_id, supplier_id and load_controller_id must be three different EUIs"
             )
+
+    def send_policy(self) -> SendPolicy:
+        """Return how messages are sent."""
+        return SendPolicy(
+            confirmation=Confirmation.RECEIPTS,
+            messages_in_flight=self.messages_in_flight,
+            fragments_per_window=self.alerts_per_window or None,
+            window_s=self.alert_window_s,
+            attempts_per_fragment=self.attempts_per_fragment,
+            receipt_timeout_s=self.receipt_timeout_s,
+            receipt_timeout_max_s=self.receipt_timeout_max_s,
+            message_lifetime_s=self.message_lifetime_s,
+        )
 
 
 def _is_websocket_url(url: str) -> bool:

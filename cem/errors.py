@@ -12,6 +12,7 @@ The tree::
     ├── LinkError              the communications hub cannot be reached, or broke the link's rules
     │   └── LinkRefused        it did not accept our proof
     ├── CommandRefused         what came from the hub is no valid command for this device
+    ├── AlertError             no alert can be built: no counter is left, or the clock is no date
     ├── QueueFull              too many messages wait to be sent
     ├── UnknownMessage         no message has this reference
     └── GatewayClosed          the gateway was not started, or has ended
@@ -46,6 +47,10 @@ class LinkRefused(LinkError):
 
 class CommandRefused(CemError):
     """What came from the hub is no valid command for this device; it gets no answer."""
+
+
+class AlertError(CemError):
+    """No alert can be built: the Originator Counters are used up, or the clock shows no date."""
 
 
 class QueueFull(CemError):

@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import Final, Self
 
 from cem.config import CemConfig
-from cem.core.downlink import Downlink, Handled, Outcome
-from cem.core.uplink import Uplink
+from cem.core.downlink import Downlink
+from cem.core.tunnel import TunnelEnd
+from cem.core.uplink import AlertBuilder
 from cem.credentials import load_credentials
 from cem.errors import (
+    AlertError,
     CommandRefused,
     GatewayClosed,
     LinkError,
@@ -26,14 +28,17 @@ from cem.errors import (
 )
 from cem.handles import MessageHandle, ReceivedMessage, StatusBoard
 from cem.link import HubLink, websocket_connector
-from cem.ports import Connector, HubConnection, OutgoingMessage, Store
+from cem.ports import Connector, HubConnection, Store
 from cem.store import SqliteStore
+from cem.telling import Teller
 from gbcs.counters import OriginatorCounter
-from gbcs.errors import GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
-from smtunnel import DeliveryState, Limits, MessageStatus, advance
-from smtunnel.errors import TunnelError
+from openadr_xml import compact as compacted
+from smtunnel import Limits, MessageStatus, Originator
+from smtunnel.effects import Effects
+from smtunnel.endpoint import Endpoint
+from smtunnel.errors import MessageTooLong
 
 logger = logging.getLogger("cem")
 
@@ -41,15 +46,6 @@ _REF_OCTETS: Final = 8
 
 _TIMER_STEP_S: Final = 3600.0
 """Longest sleep to a deadline of the wall clock, which somebody may set meanwhile."""
-
-_LOG_LEVELS: Final = {
-    Outcome.FRAGMENT: logging.DEBUG,
-    Outcome.MESSAGE: logging.INFO,
-    Outcome.LABELS: logging.INFO,
-    Outcome.REPLAY: logging.INFO,
-    Outcome.CONTROL: logging.INFO,
-}
-"""All other outcomes are warnings."""
 
 
 class Gateway:
@@ -87,10 +83,10 @@ class Gateway:
         self._journal = NullJournal() if journal is None else journal
         self._given_store = store
         self._connector = websocket_connector(config) if connector is None else connector
-        self._peer_name = str(config.supplier_id)
         self._counts: Counter[str] = Counter()
         self._board = StatusBoard()
-        self._outgoing_added = asyncio.Event()
+        self._teller = Teller(self._journal, self._board, self._counts)
+        self._alert_added = asyncio.Event()
         self._message_stored = asyncio.Event()
         self._deadline_changed = asyncio.Event()
         self._last_handed_over = 0
@@ -102,13 +98,13 @@ class Gateway:
 
         Raises:
             StoreError: the state file cannot be used.
+            AlertError: no Originator Counter is left, or the clock shows no date.
             CertificateError: a key or certificate is missing or not to be trusted.
         """
         if self._open or self._board.closed:
             raise GatewayClosed("a gateway can be opened once: make another with the same state")
         config = self._config
         credentials = load_credentials(config, self._keystore, self._clock())
-        limits = Limits(message_octets=config.message_octets, replay_window=config.replay_window)
         self._store: Store = self._given_store or SqliteStore(
             config.state,
             config.device_id,
@@ -116,27 +112,28 @@ class Gateway:
             finished_messages=config.finished_messages,
         )
         try:
+            self._counter = OriginatorCounter(
+                self._store.counters, reserve=config.counter_reserve, floor=config.counter_floor
+            )
+            self._tunnel = TunnelEnd(
+                self._new_endpoint,
+                AlertBuilder(credentials.identities, credentials.signer),
+                self._store,
+                peer=config.supplier_id.octets,
+                window_s=config.alert_window_s,
+                told=self._act_on,
+            )
             self._downlink = Downlink(
                 credentials.admission,
                 credentials.signer,
                 self._store,
-                limits=limits,
+                self._tunnel,
                 unacknowledged_messages=config.unacknowledged_messages,
-            )
-            self._uplink = Uplink(
-                credentials.identities,
-                credentials.signer,
-                OriginatorCounter(
-                    self._store.counters,
-                    reserve=config.counter_reserve,
-                    floor=config.counter_floor,
-                ),
-                message_octets=config.message_octets,
-                last_tunnel_message_id=self._store.last_tunnel_message_id(),
             )
             self._link = HubLink(
                 config, credentials.signer, self._connector, self._random_octets, self._session
             )
+            self._tunnel.start(self._clock())
         except BaseException:
             self._store.close()
             raise
@@ -164,34 +161,46 @@ class Gateway:
 
     # What the application uses
 
-    async def send(self, message: bytes, compression: str = "auto") -> MessageHandle:
+    async def send(
+        self, message: bytes, compression: str = "auto", *, compact: bool | None = None
+    ) -> MessageHandle:
         """Take a message for the DSRSP; it is on disk when this returns.
 
         Args:
-            message: any octets, at most config.message_octets.
-            compression: "auto", "zlib" or "none".
+            message: any octets.
+            compression: "auto", "zlib", "dictionary" or "none"; "auto" takes what is smallest of
+                what the DSRSP is known to understand.
+            compact: True to send XML that holds no signature in its compact form, which is the
+                same as canonical XML; False to send every octet as it is; None: as configured.
 
         Returns:
             A handle that tells what becomes of it.
 
         Raises:
-            smtunnel.errors.LocalError: too long, or an unknown compression.
-            QueueFull: too many messages wait to be sent.
+            smtunnel.errors.LocalError: too long, or the compression is not known, or not
+                understood by the DSRSP as far as we know.
+            QueueFull: too many messages are on their way.
             StoreError: the state file fails; the message was not taken.
+            AlertError: no Originator Counter is left, or the clock shows no date.
             GatewayClosed: the gateway is not open.
         """
         self._require_open()
-        ref = self._random_octets(_REF_OCTETS).hex()
+        config = self._config
         message = bytes(message)
-        status = self._uplink.accept(ref, message, compression)
-        if self._store.count_outgoing() >= self._config.queued_messages:
-            raise QueueFull(
-                f"{self._config.queued_messages} messages wait to be sent already: wait until "
-                "some are sent, or raise queued_messages"
+        if config.compact if compact is None else compact:
+            message = compacted(message)
+        if len(message) > config.message_octets:
+            raise MessageTooLong(
+                f"the message has {len(message)} octets, but at most {config.message_octets} are "
+                "taken: send less at once, or raise message_octets at both ends"
             )
-        self._store.add_outgoing(OutgoingMessage(ref, message, compression, status))
-        self._tell(status)
-        self._outgoing_added.set()
+        if self._store.count_outgoing() >= config.queued_messages:
+            raise QueueFull(
+                f"{config.queued_messages} messages are on their way already: wait until some "
+                "have ended, or raise queued_messages"
+            )
+        ref = self._random_octets(_REF_OCTETS).hex()
+        self._tunnel.send(ref, message, compression, self._clock())
         return MessageHandle(ref, self._status, self._board)
 
     def handle(self, ref: str) -> MessageHandle:
@@ -233,7 +242,10 @@ class Gateway:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many commands had each `Outcome` (by name), and how many were "REFUSED_COMMAND"."""
+        """How many commands had each `Outcome` (by name), and how many were "REFUSED_COMMAND".
+
+        Also "UNKNOWN_RECORD": how many control records were of a kind that is not known here.
+        """
         return dict(self._counts)
 
     @property
@@ -261,50 +273,55 @@ class Gateway:
             )
         return status
 
+    def _new_endpoint(self) -> Endpoint:
+        config = self._config
+        return Endpoint(
+            side=Originator.CEM,
+            counters=self._counter,
+            policy=config.send_policy(),
+            random_fraction=lambda: int.from_bytes(self._random_octets(4), "big") / 2**32,
+            limits=Limits(message_octets=config.message_octets, replay_window=config.replay_window),
+        )
+
     async def _acknowledge(self, ref: str, answers: str | None) -> None:
         self._require_open()
-        answered = None
-        if answers is not None:
-            answered = advance(self._status(answers), DeliveryState.ANSWERED)
-        self._store.acknowledge(ref, answered)
-        if answered is not None:
-            self._tell(answered)
+        answered = None if answers is None else self._status(answers)
+        self._tunnel.acknowledge(ref, answered, self._clock())
 
-    def _tell(self, status: MessageStatus) -> None:
-        self._journal.record(
-            "message",
-            state=status.state.value,
-            message_ref=status.ref,
-            peer=self._peer_name,
-            message_octets=status.message_octets,
-            fragments_total=status.fragments_total,
-            tunnel_message_id=status.tunnel_message_id,
-            reason=status.reason,
-        )
-        self._board.publish(status)
+    def _act_on(self, effects: Effects) -> None:
+        """Tell what has happened; it is on the disk."""
+        self._teller.tell(effects)
+        if effects.received:
+            self._message_stored.set()
+        if effects.transmits:
+            self._alert_added.set()
+        self._deadline_changed.set()
 
     async def _run_deadlines(self) -> None:
         while True:
             self._deadline_changed.clear()
-            deadline = self._downlink.get_timer()
+            deadline = self._tunnel.get_timer()
             delay_s = None
             if deadline is not None:
                 delay_s = min(max(deadline - self._clock(), 0.0), _TIMER_STEP_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._deadline_changed.wait()
+            now = self._clock()
+            deadline = self._tunnel.get_timer()
+            if deadline is None or deadline > now:
+                continue
             try:
-                for end in self._downlink.handle_timer(self._clock()):
-                    logger.warning("%s", end)
-            except StoreError as error:
-                logger.error("cannot end messages whose time is over: %s", error)
+                self._tunnel.handle_timer(now)
+            except (StoreError, AlertError) as error:
+                logger.error("cannot do what is due: %s", error)
 
     async def _session(self, connection: HubConnection) -> None:
         """Serve one connection until it breaks."""
         # No task group: in Python 3.11 one can swallow a cancellation that meets a failure.
         tasks = [
             asyncio.create_task(self._receive_commands(connection), name="cem receive"),
-            asyncio.create_task(self._send_queued(connection), name="cem send"),
+            asyncio.create_task(self._send_alerts(connection), name="cem send"),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -337,74 +354,19 @@ class Gateway:
                 "refused %d octets from the hub, no answer is sent: %s", len(octets), error
             )
             return None
-        self._deadline_changed.set()
         self._counts[handled.outcome.name] += 1
-        self._log(handled)
-        if handled.message is not None:
-            self._journal.record(
-                "message",
-                state=DeliveryState.REASSEMBLED.value,
-                message_ref=handled.message.ref,
-                peer=str(handled.message.peer),
-                message_octets=len(handled.message.message),
-            )
-            self._message_stored.set()
+        self._teller.log_command(handled)
         return handled.response
 
-    def _log(self, handled: Handled) -> None:
-        names = handled.command.pre_command
-        logger.log(
-            _LOG_LEVELS.get(handled.outcome, logging.WARNING),
-            "command %d from %s: %s%s",
-            names.originator_counter,
-            names.originator_id,
-            handled.outcome.value,
-            f": {handled.detail}" if handled.detail else "",
-        )
-        for end in handled.ended:
-            logger.warning("%s", end)
-
-    async def _send_queued(self, connection: HubConnection) -> None:
+    async def _send_alerts(self, connection: HubConnection) -> None:
+        """Hand over what is to be sent, in order; what the hub may not have goes out again."""
         while True:
-            self._outgoing_added.clear()
-            outgoing = self._store.next_outgoing()
-            if outgoing is None:
-                await self._outgoing_added.wait()
-            else:
-                await self._send_message(connection, outgoing)
-
-    async def _send_message(self, connection: HubConnection, outgoing: OutgoingMessage) -> None:
-        status = outgoing.status
-        if status.first_counter is None:
-            try:
-                built = self._uplink.build(outgoing, status, self._clock())
-            except (TunnelError, GbcsError) as error:
-                logger.error("message %s cannot be sent: %s", outgoing.ref, error)
-                self._finish(advance(status, DeliveryState.FAILED, reason=str(error)))
-                return
-            status = built.status
-            self._store.save_alerts(status, built.alerts)
-        for alert in self._store.unsent_alerts(outgoing.ref):
-            self._journal.record(
-                "carrier",
-                direction="up",
-                peer=self._peer_name,
-                message_ref=outgoing.ref,
-                tunnel_message_id=status.tunnel_message_id,
-                index=alert.index,
-                originator_counter=alert.originator_counter,
-                payload=alert.payload,
-            )
+            self._alert_added.clear()
+            alert = self._store.next_alert()
+            if alert is None:
+                await self._alert_added.wait()
+                continue
+            self._teller.tell_alert(alert)
             await connection.send(alert.octets)
             await connection.confirm()
-            current = self._store.status(outgoing.ref)
-            if current is None or current.final:
-                return  # answered meanwhile: the DSRSP had it all before
-            status = advance(current, fragments_accepted=current.fragments_accepted + 1)
-            self._store.alert_sent(status, alert.index)
-            self._tell(status)
-        self._finish(advance(status, DeliveryState.SENT))
-
-    def _finish(self, status: MessageStatus) -> None:
-        self._store.finish_outgoing(status)
-        self._tell(status)
+            self._tunnel.handed_over(alert, self._clock())

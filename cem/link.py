@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from cem.config import CemConfig
-from cem.errors import LinkError, LinkRefused, StoreError
+from cem.errors import AlertError, LinkError, LinkRefused, StoreError
 from cem.ports import Connector, HubConnection
 from gbcs.device_link import (
     CLOSE_REFUSED,
@@ -160,7 +160,7 @@ class HubLink:
             began = loop.time()
             try:
                 await self._connect_once()
-            except (LinkError, StoreError) as error:
+            except (LinkError, StoreError, AlertError) as error:
                 reason = str(error)
             except Exception:
                 # A fault of ours must not take the device off the air for good.

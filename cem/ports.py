@@ -5,9 +5,9 @@ Clock, randomness, signer and journal are the ports of `gbcs.ports`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from gbcs.counters import CounterStore
@@ -16,36 +16,30 @@ from smtunnel import MessageStatus
 
 
 @dataclass(frozen=True, slots=True)
-class MessageKey:
-    """What tells one tunnelled message from every other.
+class CommandAnswer:
+    """What a command said (as SHA-256) and the signed response that it got.
 
     Attributes:
-        peer: the EUI of its sender, 8 octets.
-        tunnel_message_id: 0 to 255, used again and again.
-        first_counter: the Originator Counter of its first fragment.
+        peer: the EUI of the command's originator, 8 octets.
+        originator_counter: the command's.
+        content_digest: SHA-256 of what the originator signed.
+        response: the signed response.
     """
 
     peer: bytes
-    tunnel_message_id: int
-    first_counter: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFragment:
-    """An accepted fragment of a message that is not complete yet."""
-
-    key: MessageKey
     originator_counter: int
-    payload: str
-    received_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command said (as SHA-256) and the signed response that it got."""
-
     content_digest: bytes
     response: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A whole message, about to be stored for the application."""
+
+    ref: str
+    peer: EntityId
+    message: bytes
+    received_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,66 +62,55 @@ class StoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A whole message, about to be stored for the application."""
+class BuiltAlert:
+    """One fragment on its way up, signed and ready; sent as it is, however often.
 
+    Attributes:
+        originator_counter: names it.
+        ref: the message that it is of.
+        index: the fragment's, from 0.
+        attempt: 1 where the fragment goes out for the first time.
+        peer: who it is for, 8 octets.
+        payload: what it carries.
+        octets: the alert.
+    """
+
+    originator_counter: int
     ref: str
-    peer: EntityId
-    message: bytes
-    received_at: float
+    index: int
+    attempt: int
+    peer: bytes
+    payload: str
+    octets: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class CommandOutcome:
-    """All that one valid command changes; stored as one, before the command is answered.
+class Changes:
+    """What one input changes; stored as one, before anything of it shows outside.
 
     Attributes:
-        peer: the EUI of the command's originator, 8 octets.
-        originator_counter: the command's.
-        answer: the command's content and the response that it gets.
-        window: the peer's replay window after this command, as the reassembler exports it; None
-            where the command did not move it.
-        fragment: to be kept until its message is complete or ended.
-        ended: messages whose fragments are needed no more.
-        message: the message that the command completed.
+        rows: of the tunnel's own state: for each key its octets, or None: delete it.
+        received: whole messages, for the application.
+        acknowledged: reference of a received message that the application has taken.
+        statuses: of sent messages, the newest last. Alerts of a message that has ended, or begins
+            anew, are dropped.
+        alerts: to be sent, in this order.
+        done_alerts: Originator Counters of alerts that are to be sent no more.
+        answer: to the command that brought this.
         labels: index and text of labels that were no fragment.
     """
 
-    peer: bytes
-    originator_counter: int
-    answer: Answer
-    window: bytes | None = None
-    fragment: StoredFragment | None = None
-    ended: tuple[MessageKey, ...] = ()
-    message: NewMessage | None = None
+    rows: Mapping[str, bytes | None] = field(default_factory=dict)
+    received: tuple[NewMessage, ...] = ()
+    acknowledged: str | None = None
+    statuses: tuple[MessageStatus, ...] = ()
+    alerts: tuple[BuiltAlert, ...] = ()
+    done_alerts: Collection[int] = ()
+    answer: CommandAnswer | None = None
     labels: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """A message of the application on its way up.
-
-    Attributes:
-        ref: its reference.
-        message: its octets.
-        compression: as the application asked: auto, zlib or none.
-        status: how far it has come; it has a first_counter once its alerts are built.
-    """
-
-    ref: str
-    message: bytes
-    compression: str
-    status: MessageStatus
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltAlert:
-    """One fragment of an outgoing message, signed and ready; sent as it is, however often."""
-
-    index: int
-    originator_counter: int
-    payload: str
-    octets: bytes
+NO_CHANGES = Changes()
 
 
 class Store(Protocol):
@@ -142,24 +125,16 @@ class Store(Protocol):
         """The high-water mark of this device's Originator Counter."""
         ...
 
-    def answer(self, peer: bytes, originator_counter: int) -> Answer | None:
+    def commit(self, changes: Changes) -> None:
+        """Store all that an input changes, as one."""
+        ...
+
+    def tunnel_rows(self) -> dict[str, bytes]:
+        """Return the tunnel's own state."""
+        ...
+
+    def answer(self, peer: bytes, originator_counter: int) -> CommandAnswer | None:
         """Return what a peer's command with this counter was answered; None where not known."""
-        ...
-
-    def commit_command(self, outcome: CommandOutcome) -> None:
-        """Store all that a command changes, as one."""
-        ...
-
-    def end_messages(self, keys: Sequence[MessageKey]) -> None:
-        """Drop the fragments of messages that will never be complete."""
-        ...
-
-    def fragments(self) -> list[StoredFragment]:
-        """Return the fragments of incomplete messages in the order of arrival."""
-        ...
-
-    def replay_windows(self) -> dict[bytes, bytes]:
-        """Return each peer's replay window as it was stored last."""
         ...
 
     def labels(self) -> dict[int, str]:
@@ -174,40 +149,16 @@ class Store(Protocol):
         """Return the message after the one with this number; None where there is none yet."""
         ...
 
-    def acknowledge(self, ref: str, answered: MessageStatus | None) -> None:
-        """Forget a received message; with ``answered``, end a sent one with that status as well."""
+    def next_alert(self) -> BuiltAlert | None:
+        """Return the oldest alert that is to be sent; None where there is none."""
         ...
 
-    def add_outgoing(self, outgoing: OutgoingMessage) -> None:
-        """Take a message for sending."""
-        ...
-
-    def next_outgoing(self) -> OutgoingMessage | None:
-        """Return the oldest message that is not handed over and not failed."""
+    def alert_counters(self) -> set[int]:
+        """Return the Originator Counters of all alerts that are to be sent."""
         ...
 
     def count_outgoing(self) -> int:
-        """Return how many messages are not handed over and not failed."""
-        ...
-
-    def save_alerts(self, status: MessageStatus, alerts: Sequence[BuiltAlert]) -> None:
-        """Keep a message's alerts before the first of them is sent."""
-        ...
-
-    def unsent_alerts(self, ref: str) -> list[BuiltAlert]:
-        """Return those of a message's alerts that are not handed over, by index."""
-        ...
-
-    def alert_sent(self, status: MessageStatus, index: int) -> None:
-        """Note that the hub has an alert; it is not sent again."""
-        ...
-
-    def last_tunnel_message_id(self) -> int | None:
-        """Return the id of the message built last; None where none was."""
-        ...
-
-    def finish_outgoing(self, status: MessageStatus) -> None:
-        """Store a final status; message and alerts are needed no more."""
+        """Return how many sent messages have not ended."""
         ...
 
     def status(self, ref: str) -> MessageStatus | None:

@@ -11,65 +11,51 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from cem.errors import StoreError, StoreInUse
-from cem.ports import (
-    Answer,
-    BuiltAlert,
-    CommandOutcome,
-    MessageKey,
-    OutgoingMessage,
-    StoredFragment,
-    StoredMessage,
-)
+from cem.ports import BuiltAlert, Changes, CommandAnswer, NewMessage, StoredMessage
 from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
 from smtunnel import DeliveryState, MessageStatus
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
+
+_FACTS: Final = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS originator_counter (
     id INTEGER PRIMARY KEY CHECK (id = 1), reserved BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tunnel (key TEXT PRIMARY KEY, octets BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
     peer BLOB NOT NULL, originator_counter BLOB NOT NULL, content_digest BLOB NOT NULL,
     response BLOB NOT NULL, PRIMARY KEY (peer, originator_counter)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS windows (peer BLOB PRIMARY KEY, state BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS fragments (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, peer BLOB NOT NULL,
-    tunnel_message_id INTEGER NOT NULL, first_counter BLOB NOT NULL,
-    originator_counter BLOB NOT NULL, payload TEXT NOT NULL, received_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS fragments_by_message
-    ON fragments (peer, tunnel_message_id, first_counter);
 CREATE TABLE IF NOT EXISTS labels (label_index INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS received (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, peer BLOB NOT NULL,
     message BLOB NOT NULL, received_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS outgoing (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, pending INTEGER NOT NULL,
-    message BLOB, compression TEXT NOT NULL, state TEXT NOT NULL, reason TEXT,
-    fragments_total INTEGER NOT NULL, fragments_accepted INTEGER NOT NULL,
-    fragments_delivered INTEGER NOT NULL, message_octets INTEGER NOT NULL,
-    tunnel_message_id INTEGER, first_counter BLOB);
+    state TEXT NOT NULL, reason TEXT, fragments_total INTEGER NOT NULL,
+    fragments_accepted INTEGER NOT NULL, fragments_delivered INTEGER NOT NULL,
+    message_octets INTEGER NOT NULL, tunnel_message_id INTEGER, first_counter BLOB,
+    receipt_expected INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS outgoing_pending ON outgoing (number) WHERE pending;
 CREATE TABLE IF NOT EXISTS alerts (
-    ref TEXT NOT NULL, fragment_index INTEGER NOT NULL, originator_counter BLOB NOT NULL,
-    payload TEXT NOT NULL, octets BLOB NOT NULL, sent INTEGER NOT NULL,
-    PRIMARY KEY (ref, fragment_index)) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY AUTOINCREMENT, originator_counter BLOB NOT NULL UNIQUE,
+    ref TEXT NOT NULL, fragment_index INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    peer BLOB NOT NULL, payload TEXT NOT NULL, octets BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS alerts_by_message ON alerts (ref);
 """
 
-_STATUS: Final = (
-    "ref, state, reason, fragments_total, fragments_accepted, fragments_delivered, "
-    "message_octets, tunnel_message_id, first_counter"
-)
-_SELECT_STATUS: Final = f"SELECT {_STATUS} FROM outgoing WHERE ref = ?"  # noqa: S608
-_SELECT_NEXT_OUTGOING: Final = (
-    f"SELECT message, compression, {_STATUS} FROM outgoing "  # noqa: S608
-    "WHERE pending ORDER BY number LIMIT 1"
+_SELECT_STATUS: Final = (
+    "SELECT ref, state, reason, fragments_total, fragments_accepted, fragments_delivered, "
+    "message_octets, tunnel_message_id, first_counter, receipt_expected "
+    "FROM outgoing WHERE ref = ?"
 )
 
 
@@ -125,7 +111,8 @@ class SqliteStore:
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+            # Of another format nothing is changed, not even by making what is new in this one.
+            self._db.executescript(f"BEGIN IMMEDIATE;{_FACTS}COMMIT;")
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise StoreInUse(
@@ -139,16 +126,28 @@ class SqliteStore:
                 "it away and set counter_floor above every Originator Counter used so far"
             ) from None
         with self._transaction():
-            self._claim("format", _FORMAT, "state file of another version of this program")
-            self._claim("device", str(device_id), "state of another device")
+            self._claim(
+                "format",
+                _FORMAT,
+                "state file of another version of this program",
+                "go on with the version that wrote it; or, when no message in it matters any more, "
+                "move it away and set counter_floor above every Originator Counter used so far",
+            )
+            self._claim(
+                "device",
+                str(device_id),
+                "state of another device",
+                "give each device a state file of its own",
+            )
+        with self._mapped_errors():
+            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
 
-    def _claim(self, name: str, value: str, otherwise: str) -> None:
+    def _claim(self, name: str, value: str, otherwise: str, advice: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
         (found,) = self._one("SELECT value FROM facts WHERE name = ?", name)
         if found != value:
             raise StoreError(
-                f"{self._path}: {otherwise}: its {name} is {found}, expected {value}; "
-                "give each device a state file of its own"
+                f"{self._path}: {otherwise}: its {name} is {found}, expected {value}; {advice}"
             )
 
     @contextlib.contextmanager
@@ -216,47 +215,104 @@ class SqliteStore:
                 (_octets(up_to),),
             )
 
-    # Commands and what they bring
+    # All that one input changes
 
-    def answer(self, peer: bytes, originator_counter: int) -> Answer | None:
-        """Return what a peer's command with this counter was answered; None where not known."""
-        row = self._read_one(
-            "SELECT content_digest, response FROM answers "
-            "WHERE peer = ? AND originator_counter = ?",
-            peer,
-            _octets(originator_counter),
-        )
-        return None if row is None else Answer(*row)
-
-    def commit_command(self, outcome: CommandOutcome) -> None:
-        """Store all that a command changes, as one."""
+    def commit(self, changes: Changes) -> None:
+        """Store all that an input changes, as one."""
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO answers VALUES (?, ?, ?, ?)",
-                (
-                    outcome.peer,
-                    _octets(outcome.originator_counter),
-                    outcome.answer.content_digest,
-                    outcome.answer.response,
-                ),
+            self._change_rows(changes.rows.items())
+            if changes.acknowledged is not None:
+                self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
+            self._add_received(changes.received)
+            for status in {status.ref: status for status in changes.statuses}.values():
+                self._save_status(status)
+            # A message that begins anew has its old alerts dropped before the new ones are added.
+            for status in changes.statuses:
+                if status.final or status.tunnel_message_id is None:
+                    self._db.execute("DELETE FROM alerts WHERE ref = ?", (status.ref,))
+            self._db.executemany(
+                "DELETE FROM alerts WHERE originator_counter = ?",
+                [(_octets(counter),) for counter in changes.done_alerts],
             )
-            self._prune_answers(outcome.peer)
-            if outcome.window is not None:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO windows VALUES (?, ?)", (outcome.peer, outcome.window)
-                )
-            if outcome.fragment is not None:
-                self._insert_fragment(outcome.fragment)
-            self._delete_fragments(outcome.ended)
-            if outcome.message is not None:
-                new = outcome.message
-                self._db.execute(
-                    "INSERT INTO received (ref, peer, message, received_at) VALUES (?, ?, ?, ?)",
-                    (new.ref, new.peer.octets, new.message, new.received_at),
-                )
-            self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", outcome.labels)
+            self._add_alerts(changes.alerts)
+            if changes.answer is not None:
+                self._add_answer(changes.answer)
+            self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", changes.labels)
+            if any(status.final for status in changes.statuses):
+                self._prune_outgoing()
 
-    def _prune_answers(self, peer: bytes) -> None:
+    def _change_rows(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
+        for key, octets in rows:
+            if octets is None:
+                self._db.execute("DELETE FROM tunnel WHERE key = ?", (key,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO tunnel VALUES (?, ?)", (key, octets))
+
+    def _add_received(self, messages: Iterable[NewMessage]) -> None:
+        self._db.executemany(
+            "INSERT INTO received (ref, peer, message, received_at) VALUES (?, ?, ?, ?)",
+            [(new.ref, new.peer.octets, new.message, new.received_at) for new in messages],
+        )
+
+    def _save_status(self, status: MessageStatus) -> None:
+        first = status.first_counter
+        self._db.execute(
+            "INSERT INTO outgoing (ref, pending, state, reason, fragments_total, "
+            "fragments_accepted, fragments_delivered, message_octets, tunnel_message_id, "
+            "first_counter, receipt_expected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (ref) DO UPDATE SET pending = excluded.pending, state = excluded.state, "
+            "reason = excluded.reason, fragments_total = excluded.fragments_total, "
+            "fragments_accepted = excluded.fragments_accepted, "
+            "fragments_delivered = excluded.fragments_delivered, "
+            "message_octets = excluded.message_octets, "
+            "tunnel_message_id = excluded.tunnel_message_id, "
+            "first_counter = excluded.first_counter, receipt_expected = excluded.receipt_expected",
+            (
+                status.ref,
+                not status.final,
+                status.state.name,
+                status.reason,
+                status.fragments_total,
+                status.fragments_accepted,
+                status.fragments_delivered,
+                status.message_octets,
+                status.tunnel_message_id,
+                None if first is None else _octets(first),
+                status.receipt_expected,
+            ),
+        )
+
+    def _prune_outgoing(self) -> None:
+        self._db.execute(
+            "DELETE FROM outgoing WHERE NOT pending AND number <= (SELECT number FROM outgoing "
+            "WHERE NOT pending ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (self._finished_messages,),
+        )
+
+    def _add_alerts(self, alerts: Iterable[BuiltAlert]) -> None:
+        self._db.executemany(
+            "INSERT INTO alerts (originator_counter, ref, fragment_index, attempt, peer, payload, "
+            "octets) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    _octets(alert.originator_counter),
+                    alert.ref,
+                    alert.index,
+                    alert.attempt,
+                    alert.peer,
+                    alert.payload,
+                    alert.octets,
+                )
+                for alert in alerts
+            ],
+        )
+
+    def _add_answer(self, answer: CommandAnswer) -> None:
+        peer = answer.peer
+        self._db.execute(
+            "INSERT INTO answers VALUES (?, ?, ?, ?)",
+            (peer, _octets(answer.originator_counter), answer.content_digest, answer.response),
+        )
         self._db.execute(
             "DELETE FROM answers WHERE peer = ?1 AND originator_counter <= ("
             "SELECT originator_counter FROM answers WHERE peer = ?1 "
@@ -264,54 +320,25 @@ class SqliteStore:
             (peer, self._replay_window),
         )
 
-    def _insert_fragment(self, fragment: StoredFragment) -> None:
-        key = fragment.key
-        self._db.execute(
-            "INSERT INTO fragments (peer, tunnel_message_id, first_counter, originator_counter, "
-            "payload, received_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                key.peer,
-                key.tunnel_message_id,
-                _octets(key.first_counter),
-                _octets(fragment.originator_counter),
-                fragment.payload,
-                fragment.received_at,
-            ),
+    # What is there
+
+    def tunnel_rows(self) -> dict[str, bytes]:
+        """Return the tunnel's own state."""
+        return dict(self._read_all("SELECT key, octets FROM tunnel"))
+
+    def answer(self, peer: bytes, originator_counter: int) -> CommandAnswer | None:
+        """Return what a peer's command with this counter was answered; None where not known."""
+        row = self._read_one(
+            "SELECT content_digest, response FROM answers "
+            "WHERE peer = ? AND originator_counter = ?",
+            peer,
+            _octets(originator_counter),
         )
-
-    def _delete_fragments(self, keys: Sequence[MessageKey]) -> None:
-        self._db.executemany(
-            "DELETE FROM fragments WHERE peer = ? AND tunnel_message_id = ? AND first_counter = ?",
-            [(key.peer, key.tunnel_message_id, _octets(key.first_counter)) for key in keys],
-        )
-
-    def end_messages(self, keys: Sequence[MessageKey]) -> None:
-        """Drop the fragments of messages that will never be complete."""
-        with self._transaction():
-            self._delete_fragments(keys)
-
-    def fragments(self) -> list[StoredFragment]:
-        """Return the fragments of incomplete messages in the order of arrival."""
-        rows = self._read_all(
-            "SELECT peer, tunnel_message_id, first_counter, originator_counter, payload, "
-            "received_at FROM fragments ORDER BY number"
-        )
-        return [
-            StoredFragment(
-                MessageKey(peer, message_id, _number(first)), _number(counter), payload, at
-            )
-            for peer, message_id, first, counter, payload, at in rows
-        ]
-
-    def replay_windows(self) -> dict[bytes, bytes]:
-        """Return each peer's replay window as it was stored last."""
-        return dict(self._read_all("SELECT peer, state FROM windows"))
+        return None if row is None else CommandAnswer(peer, originator_counter, *row)
 
     def labels(self) -> dict[int, str]:
         """Return the labels that were no fragments, by index."""
         return dict(self._read_all("SELECT label_index, text FROM labels ORDER BY label_index"))
-
-    # Received messages
 
     def count_received(self) -> int:
         """Return how many messages wait for the application."""
@@ -329,121 +356,21 @@ class SqliteStore:
         number, ref, peer, message, received_at = row
         return StoredMessage(number, ref, EntityId(peer), message, received_at)
 
-    def acknowledge(self, ref: str, answered: MessageStatus | None) -> None:
-        """Forget a received message; with ``answered``, end a sent one with that status as well."""
-        with self._transaction():
-            self._db.execute("DELETE FROM received WHERE ref = ?", (ref,))
-            if answered is not None:
-                self._end_outgoing(answered)
-
-    # Messages on their way up
-
-    def add_outgoing(self, outgoing: OutgoingMessage) -> None:
-        """Take a message for sending."""
-        with self._transaction():
-            self._db.execute(
-                "INSERT INTO outgoing (ref, pending, message, compression, state, "
-                "fragments_total, fragments_accepted, fragments_delivered, message_octets) "
-                "VALUES (?, 1, ?, ?, '', 0, 0, 0, 0)",
-                (outgoing.ref, outgoing.message, outgoing.compression),
-            )
-            self._update_status(outgoing.status)
-
-    def _update_status(self, status: MessageStatus) -> None:
-        first = status.first_counter
-        self._db.execute(
-            "UPDATE outgoing SET state = ?, reason = ?, fragments_total = ?, "
-            "fragments_accepted = ?, fragments_delivered = ?, message_octets = ?, "
-            "tunnel_message_id = ?, first_counter = ? WHERE ref = ?",
-            (
-                status.state.name,
-                status.reason,
-                status.fragments_total,
-                status.fragments_accepted,
-                status.fragments_delivered,
-                status.message_octets,
-                status.tunnel_message_id,
-                None if first is None else _octets(first),
-                status.ref,
-            ),
+    def next_alert(self) -> BuiltAlert | None:
+        """Return the oldest alert that is to be sent; None where there is none."""
+        row = self._read_one(
+            "SELECT originator_counter, ref, fragment_index, attempt, peer, payload, octets "
+            "FROM alerts ORDER BY number LIMIT 1"
         )
+        return None if row is None else BuiltAlert(_number(row[0]), *row[1:])
 
-    def next_outgoing(self) -> OutgoingMessage | None:
-        """Return the oldest message that is not handed over and not failed."""
-        row = self._read_one(_SELECT_NEXT_OUTGOING)
-        if row is None:
-            return None
-        message, compression, *values = row
-        status = _status_of(values)
-        return OutgoingMessage(status.ref, message, compression, status)
+    def alert_counters(self) -> set[int]:
+        """Return the Originator Counters of all alerts that are to be sent."""
+        return {_number(row[0]) for row in self._read_all("SELECT originator_counter FROM alerts")}
 
     def count_outgoing(self) -> int:
-        """Return how many messages are not handed over and not failed."""
+        """Return how many sent messages have not ended."""
         return int(self._read_one("SELECT count(*) FROM outgoing WHERE pending")[0])
-
-    def save_alerts(self, status: MessageStatus, alerts: Sequence[BuiltAlert]) -> None:
-        """Keep a message's alerts before the first of them is sent."""
-        with self._transaction():
-            self._update_status(status)
-            self._db.executemany(
-                "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, 0)",
-                [
-                    (
-                        status.ref,
-                        alert.index,
-                        _octets(alert.originator_counter),
-                        alert.payload,
-                        alert.octets,
-                    )
-                    for alert in alerts
-                ],
-            )
-
-    def unsent_alerts(self, ref: str) -> list[BuiltAlert]:
-        """Return those of a message's alerts that are not handed over, by index."""
-        rows = self._read_all(
-            "SELECT fragment_index, originator_counter, payload, octets FROM alerts "
-            "WHERE ref = ? AND NOT sent ORDER BY fragment_index",
-            ref,
-        )
-        return [
-            BuiltAlert(index, _number(counter), payload, octets)
-            for index, counter, payload, octets in rows
-        ]
-
-    def alert_sent(self, status: MessageStatus, index: int) -> None:
-        """Note that the hub has an alert; it is not sent again."""
-        with self._transaction():
-            self._update_status(status)
-            self._db.execute(
-                "UPDATE alerts SET sent = 1 WHERE ref = ? AND fragment_index = ?",
-                (status.ref, index),
-            )
-
-    def last_tunnel_message_id(self) -> int | None:
-        """Return the id of the message built last; None where none was."""
-        row = self._read_one(
-            "SELECT tunnel_message_id FROM outgoing WHERE tunnel_message_id IS NOT NULL "
-            "ORDER BY number DESC LIMIT 1"
-        )
-        return None if row is None else row[0]
-
-    def finish_outgoing(self, status: MessageStatus) -> None:
-        """Store a final status; message and alerts are needed no more."""
-        with self._transaction():
-            self._end_outgoing(status)
-
-    def _end_outgoing(self, status: MessageStatus) -> None:
-        self._update_status(status)
-        self._db.execute(
-            "UPDATE outgoing SET pending = 0, message = NULL WHERE ref = ?", (status.ref,)
-        )
-        self._db.execute("DELETE FROM alerts WHERE ref = ?", (status.ref,))
-        self._db.execute(
-            "DELETE FROM outgoing WHERE NOT pending AND number <= (SELECT number FROM outgoing "
-            "WHERE NOT pending ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (self._finished_messages,),
-        )
 
     def status(self, ref: str) -> MessageStatus | None:
         """Return where a sent message is; None where the reference is not known."""
@@ -452,7 +379,9 @@ class SqliteStore:
 
 
 def _status_of(row: Sequence[Any]) -> MessageStatus:
-    ref, state, reason, total, accepted, delivered, message_octets, message_id, first = row
+    ref, state, reason, total, accepted, delivered, message_octets, message_id, first, expected = (
+        row
+    )
     return MessageStatus(
         ref=ref,
         state=DeliveryState[state],
@@ -463,6 +392,7 @@ def _status_of(row: Sequence[Any]) -> MessageStatus:
         message_octets=message_octets,
         tunnel_message_id=message_id,
         first_counter=None if first is None else _number(first),
+        receipt_expected=bool(expected),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from cem import CemConfig, Gateway
-from cem.core.admission import Identities
 from cem.core.downlink import Downlink
-from cem.core.uplink import Uplink
+from cem.core.tunnel import TunnelEnd
+from cem.core.uplink import AlertBuilder
 from cem.credentials import load_credentials
+from cem.errors import LinkError
 from cem.ports import Store
 from cem.store import SqliteStore
 from gbcs import (
@@ -45,6 +48,11 @@ from gbcs.errors import SignatureInvalid
 from gbcs.keystore import KeyStore
 from gbcs.pki import TestPki
 from smtunnel import ECS46A, Limits, Originator, encode_message, payload_to_labels
+from smtunnel.effects import Answer, Effects
+from smtunnel.endpoint import Endpoint
+from smtunnel.policy import Confirmation, Result, SendPolicy
+from smtunnel.receipts import ReceiptSettings
+from smtunnel.records import ReceiptPolicy
 
 NOW = 1_700_000_000.0
 
@@ -95,24 +103,46 @@ class World:
     def gateway(self, config: CemConfig, **changes: Any) -> Gateway:
         return Gateway(config, self.keystore, **({"clock": lambda: NOW} | changes))
 
-    def downlink(self, store: Store, *, limits: Limits | None = None, inbox: int = 10) -> Downlink:
+    def tunnel(
+        self, store: Store, *, limits: Limits | None = None, told: Any = lambda effects: None
+    ) -> TunnelEnd:
+        config = self.config()
+        credentials = load_credentials(config, self.keystore, NOW)
+        counter = OriginatorCounter(store.counters)
+
+        def new_endpoint() -> Endpoint:
+            return Endpoint(
+                side=Originator.CEM,
+                counters=counter,
+                policy=config.send_policy(),
+                random_fraction=lambda: 0.5,
+                limits=limits,
+            )
+
+        return TunnelEnd(
+            new_endpoint,
+            AlertBuilder(credentials.identities, credentials.signer),
+            store,
+            peer=self.supplier_id.octets,
+            window_s=config.alert_window_s,
+            told=told,
+        )
+
+    def downlink(
+        self,
+        store: Store,
+        *,
+        limits: Limits | None = None,
+        inbox: int = 10,
+        tunnel: TunnelEnd | None = None,
+    ) -> Downlink:
         credentials = load_credentials(self.config(), self.keystore, NOW)
         return Downlink(
             credentials.admission,
             credentials.signer,
             store,
-            limits=limits or Limits(),
+            tunnel or self.tunnel(store, limits=limits),
             unacknowledged_messages=inbox,
-        )
-
-    def uplink(self, store: Store, *, message_octets: int = 65536) -> Uplink:
-        credentials = load_credentials(self.config(), self.keystore, NOW)
-        return Uplink(
-            Identities(self.device_id, self.supplier_id, self.load_controller_id),
-            credentials.signer,
-            OriginatorCounter(store.counters),
-            message_octets=message_octets,
-            last_tunnel_message_id=store.last_tunnel_message_id(),
         )
 
     def command(
@@ -212,6 +242,214 @@ class FakeHub:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+
+
+class Issuer:
+    """Originator Counters of a supplier without a disk."""
+
+    def __init__(self, first: int) -> None:
+        self.counter = OriginatorCounter(self, floor=first - 1)
+
+    def load(self) -> int:
+        return 0
+
+    def reserve(self, up_to: int) -> None:
+        pass
+
+
+class Dsrsp:
+    """The other end of the tunnel: alerts in, commands out, in memory.
+
+    Args:
+        receipts: what it does about receipts.
+        batch_s: how long it gathers them.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        receipts: ReceiptPolicy = ReceiptPolicy.EACH,
+        batch_s: float = 60.0,
+        clock: Any = lambda: NOW,
+        first_counter: int = 10_000,
+        limits: Limits | None = None,
+    ) -> None:
+        self.world = world
+        self.clock = clock
+        self.cem = world.device_id.octets
+        self.received: list[bytes] = []
+        self.news: list[Any] = []
+        self.events: list[Any] = []
+        self.statuses: list[Any] = []
+        self.alerts: list[Alert] = []
+        self.commands: list[tuple[int, bytes]] = []
+        self.endpoint = Endpoint(
+            side=Originator.DSRSP,
+            counters=Issuer(first_counter).counter,
+            policy=SendPolicy(confirmation=Confirmation.RESULTS, fragments_in_flight=64),
+            random_fraction=lambda: 0.5,
+            receipts=ReceiptSettings(policy=receipts, batch_s=batch_s),
+            limits=limits,
+        )
+
+    def act(self, effects: Effects) -> None:
+        self.received += [received.message for received in effects.received]
+        self.news += [news.record for news in effects.news]
+        self.events += effects.events
+        self.statuses += [changed.status for changed in effects.statuses]
+        for transmit in effects.transmits:
+            command = self.world.command(transmit.originator_counter, str(transmit.payload))
+            self.commands.append((transmit.originator_counter, command))
+
+    def take_alert(self, octets: bytes) -> Alert:
+        """Take one alert; commands may be there to be sent then."""
+        alert = self.world.alert(octets)
+        self.alerts.append(alert)
+        self.act(
+            self.endpoint.on_fragment(
+                self.cem,
+                alert.text,
+                originator_counter=alert.originator_counter,
+                now=self.clock(),
+            )
+        )
+        return alert
+
+    def take_response(self, octets: bytes) -> Response:
+        response = self.world.response(octets)
+        (result,) = set(response.results)
+        results = {
+            Answer.SUCCESS: Result.SUCCESS,
+            Answer.TEMPORARY_FAILURE: Result.BUSY,
+            Answer.OTHER_REASON: Result.REJECTED,
+        }
+        counter = response.originator_counter
+        self.act(self.endpoint.on_result(counter, results[Answer(result)], self.clock()))
+        return response
+
+    def take(self, octets: bytes) -> None:
+        """Take whatever the CEM sends."""
+        if isinstance(parse_untrusted(octets), Alert):
+            self.take_alert(octets)
+        else:
+            self.take_response(octets)
+
+    def send(self, message: bytes, ref: str = "down") -> None:
+        self.act(self.endpoint.send(ref, self.cem, message, self.clock()))
+
+    def take_timer(self) -> None:
+        timer = self.endpoint.get_timer()
+        if timer is not None and timer <= self.clock():
+            self.act(self.endpoint.on_timer(self.clock()))
+
+    def take_commands(self) -> list[bytes]:
+        commands, self.commands = [command for _, command in self.commands], []
+        return commands
+
+
+class MemoryHub:
+    """A hub and a DCC in memory, for virtual time: a connector with a DSRSP behind it.
+
+    Attributes:
+        up: False: nobody can connect, and what is connected breaks.
+        lose_alert: is asked about each alert whether it gets lost behind the hub.
+        lose_command: the same for commands (by Originator Counter).
+        sent: all alerts that the hub got, with the time, those included that got lost.
+    """
+
+    def __init__(self, dsrsp: Dsrsp, *, delay_s: float = 20.0) -> None:
+        self.dsrsp = dsrsp
+        self.up = True
+        self.lose_alert: Callable[[Alert], bool] = lambda alert: False
+        self.lose_command: Callable[[int], bool] = lambda counter: False
+        self.sent: list[tuple[float, bytes]] = []
+        self._delay_s = delay_s
+        self._messages = 0
+        self._queue: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+
+    @contextlib.asynccontextmanager
+    async def __call__(self, url: str) -> AsyncIterator[MemoryHub]:
+        if not self.up:
+            raise LinkError("nobody answers")
+        self._queue = asyncio.Queue()
+        self._queue.put_nowait(Challenge(bytes(32)).build())
+        yield self
+
+    async def receive(self) -> str | bytes:
+        message = await self._queue.get()
+        if message is None:
+            raise LinkError("the line broke")
+        return message
+
+    async def send(self, message: str | bytes) -> None:
+        self._check()
+        if isinstance(message, str):
+            self._queue.put_nowait(build_welcome())
+            return
+        loop = asyncio.get_running_loop()
+        parsed = parse_untrusted(message)
+        if isinstance(parsed, Alert):
+            self.sent.append((loop.time(), message))
+            if self.lose_alert(parsed):
+                return
+        loop.call_later(self._next_delay_s(), self._arrive, message)
+
+    async def confirm(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if not self.up:
+            raise LinkError("the line broke")
+
+    def drop(self) -> None:
+        """Break the line."""
+        self.up = False
+        self._queue.put_nowait(None)
+
+    def send_down(self, message: bytes, ref: str = "down") -> None:
+        self.dsrsp.send(message, ref)
+        self._take_commands()
+
+    def _arrive(self, message: bytes) -> None:
+        self.dsrsp.take(message)
+        self._take_commands()
+
+    def _take_commands(self) -> None:
+        loop = asyncio.get_running_loop()
+        commands, self.dsrsp.commands = self.dsrsp.commands, []
+        for counter, command in commands:
+            if not self.lose_command(counter):
+                loop.call_later(self._next_delay_s(), self._deliver, command)
+
+    def _next_delay_s(self) -> float:
+        # What is sent at one moment keeps its order.
+        self._messages += 1
+        return self._delay_s + self._messages * 1e-6
+
+    def _deliver(self, command: bytes) -> None:
+        if self.up:
+            self._queue.put_nowait(command)
+
+    async def run(self) -> None:
+        """Let the DSRSP's time pass."""
+        while True:
+            timer = self.dsrsp.endpoint.get_timer()
+            pause_s = 5.0 if timer is None else min(max(timer - self.dsrsp.clock(), 0.001), 5.0)
+            await asyncio.sleep(pause_s)
+            self.dsrsp.take_timer()
+            self._take_commands()
+
+
+@pytest.fixture(scope="session")
+def memory_hub() -> type[MemoryHub]:
+    return MemoryHub
+
+
+@pytest.fixture(scope="session")
+def new_dsrsp(world: World) -> Any:
+    """Makes the other end of the tunnel."""
+    return functools.partial(Dsrsp, world)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,29 @@ from hypothesis import strategies as st
 
 from cem.core.downlink import Outcome
 from cem.errors import CommandRefused, StoreError
+from cem.ports import Changes
 from cem.store import SqliteStore
 from gbcs import DataAccessResult, EcdsaSigner, parse_untrusted
-from smtunnel import Compression, FragmentHeader, Limits, Originator
+from smtunnel import (
+    ECS200,
+    Compression,
+    ControlReceived,
+    FragmentHeader,
+    Limits,
+    MessageAborted,
+    MessageExpired,
+    Originator,
+    Reassembler,
+)
 from smtunnel.control import build_control
-from smtunnel.records import CapabilitiesWanted
+from smtunnel.records import (
+    Abort,
+    Capabilities,
+    CapabilitiesWanted,
+    EchoReply,
+    EchoRequest,
+    ReceiptPolicy,
+)
 
 NOW = 1_700_000_000.0
 OK = DataAccessResult.SUCCESS
@@ -29,11 +47,16 @@ MESSAGE = random.Random(1).randbytes(700)  # does not shrink: nine fragments
 def snapshot(store):
     """All that a command could change."""
     return (
-        store.fragments(),
-        store.replay_windows(),
+        store.tunnel_rows(),
         store.labels(),
         store.count_received(),
+        store.alert_counters(),
     )
+
+
+def fragments(store):
+    """The stored fragments of incomplete messages."""
+    return [key for key in store.tunnel_rows() if "/f/" in key]
 
 
 @pytest.fixture
@@ -58,7 +81,7 @@ def test_fragments_become_a_message(world, store, downlink) -> None:
     stored = store.next_received(0)
     assert (stored.message, stored.peer, stored.received_at) == (MESSAGE, world.supplier_id, NOW)
     assert stored.ref == f"{world.supplier_id.hex}-7-500"
-    assert store.fragments() == []
+    assert fragments(store) == []
 
 
 def test_response_names_the_command(world, downlink) -> None:
@@ -95,7 +118,6 @@ def test_replay_gets_the_same_response_and_changes_nothing(world, store, downlin
         handled = downlink.receive_untrusted(command, NOW + 1)
         assert handled.outcome is Outcome.REPLAY
         assert handled.response == response
-        assert handled.message is None
     assert snapshot(store) == before
 
 
@@ -140,7 +162,7 @@ def test_conflicting_fragment_ends_the_message(world, store, downlink) -> None:
     handled = downlink.receive_untrusted(conflicting, NOW)
     assert handled.outcome is Outcome.REJECTED
     assert results(world, handled) == {FA}
-    assert store.fragments() == []
+    assert fragments(store) == []
     handled = downlink.receive_untrusted(commands[7], NOW)
     assert handled.outcome is Outcome.REFUSED
     assert results(world, handled) == {FA}
@@ -163,7 +185,7 @@ def test_message_that_does_not_decode(world, store, downlink, compression, body)
     assert handled.outcome is Outcome.REJECTED
     assert results(world, handled) == {FA}
     assert handled.detail
-    assert (store.count_received(), store.fragments()) == (0, [])
+    assert (store.count_received(), fragments(store)) == (0, [])
     assert downlink.receive_untrusted(command, NOW).response == handled.response
 
 
@@ -214,11 +236,8 @@ def test_replayed_labels_do_not_come_back(world, store, downlink) -> None:
     assert store.labels() == {1: "new"}
 
 
-def test_control_record_is_answered_and_ignored(world, store, downlink) -> None:
-    header = FragmentHeader(Originator.DSRSP, Compression.CONTROL, True, True, 0, 3)
-    record = b64encode(build_control([CapabilitiesWanted()])).decode("ascii")
-    command = world.command(5, header.encode() + record)
-    handled = downlink.receive_untrusted(command, NOW)
+def test_control_message_is_no_label(world, store, downlink) -> None:
+    handled = downlink.receive_untrusted(control(world, 5, CapabilitiesWanted()), NOW)
     assert handled.outcome is Outcome.CONTROL
     assert results(world, handled) == {OK}
     assert (store.labels(), store.count_received()) == ({}, 0)
@@ -313,10 +332,10 @@ class FailingStore(SqliteStore):
 
     full = False
 
-    def commit_command(self, outcome) -> None:
+    def commit(self, changes) -> None:
         if self.full:
             raise StoreError("the disk is full")
-        super().commit_command(outcome)
+        super().commit(changes)
 
 
 def test_full_disk_is_a_temporary_failure_and_nothing_is_believed(world) -> None:
@@ -330,7 +349,7 @@ def test_full_disk_is_a_temporary_failure_and_nothing_is_believed(world) -> None
         handled = downlink.receive_untrusted(command, NOW)
         assert handled.outcome is Outcome.STORE_FAILED
         assert results(world, handled) == {LATER}
-        assert handled.message is None
+        assert store.count_received() == 0
         store.full = False
         assert results(world, downlink.receive_untrusted(command, NOW)) == {OK}
     assert store.next_received(0).message == MESSAGE
@@ -352,31 +371,107 @@ def test_application_that_takes_nothing(world, store) -> None:
     handled = downlink.receive_untrusted(late, NOW)
     assert handled.outcome is Outcome.BUSY
     assert results(world, handled) == {LATER}
-    store.acknowledge(store.next_received(0).ref, None)
+    store.commit(Changes(acknowledged=store.next_received(0).ref))
     assert downlink.receive_untrusted(late, NOW).outcome is Outcome.MESSAGE
 
 
-def test_message_that_never_completes_expires(world, store, downlink) -> None:
+def test_message_that_never_completes_expires(world, store) -> None:
+    told = []
+    tunnel = world.tunnel(store, told=told.append)
+    downlink = world.downlink(store, tunnel=tunnel)
     commands = world.commands(MESSAGE, 500)
     downlink.receive_untrusted(commands[0], NOW)
-    deadline = downlink.get_timer()
-    assert downlink.handle_timer(deadline - 1) == ()
-    (end,) = downlink.handle_timer(deadline)
-    assert "expired" in end
-    assert store.fragments() == []
-    assert downlink.get_timer() is None
+    deadline = tunnel.get_timer()
+    tunnel.handle_timer(deadline - 1)
+    assert len(fragments(store)) == 1
+    tunnel.handle_timer(deadline)
+    assert [type(event) for event in told[-1].events] == [MessageExpired]
+    assert fragments(store) == []
     handled = downlink.receive_untrusted(commands[1], deadline + 1)
     assert results(world, handled) == {FA}
 
 
-def test_expiry_is_kept_over_a_restart(world, store, downlink) -> None:
-    downlink.receive_untrusted(world.commands(MESSAGE, 500)[0], NOW)
-    deadline = downlink.get_timer()
-    assert world.downlink(store).get_timer() == deadline
+def test_expiry_is_kept_over_a_restart(world, store) -> None:
+    tunnel = world.tunnel(store)
+    world.downlink(store, tunnel=tunnel).receive_untrusted(world.commands(MESSAGE, 500)[0], NOW)
+    restarted = world.tunnel(store)
+    restarted.start(NOW + 1)
+    world.downlink(store, tunnel=restarted)
+    restarted.handle_timer(tunnel.get_timer() - 1)
+    assert len(fragments(store)) == 1
+    restarted.handle_timer(tunnel.get_timer())
+    assert fragments(store) == []
 
 
-def test_newer_use_of_an_id_ends_the_older_message(world, store, downlink) -> None:
+def test_newer_use_of_an_id_ends_the_older_message(world, store) -> None:
+    told = []
+    downlink = world.downlink(store, tunnel=world.tunnel(store, told=told.append))
     downlink.receive_untrusted(world.commands(MESSAGE, 500, 1)[0], NOW)
     handled = downlink.receive_untrusted(world.commands(MESSAGE, 600, 1)[0], NOW)
-    assert len(handled.ended) == 1
-    assert [f.key.first_counter for f in store.fragments()] == [600]
+    assert handled.outcome is Outcome.FRAGMENT
+    (end,) = [event for event in told[-1].events if isinstance(event, MessageAborted)]
+    assert end.first_counter == 500
+    assert len(fragments(store)) == 1
+
+
+# Control messages
+
+
+def control(world, counter, *records, number=3):
+    header = FragmentHeader(Originator.DSRSP, Compression.CONTROL, True, True, 0, number)
+    text = b64encode(build_control(records)).decode("ascii")
+    return world.command(counter, header.encode() + text)
+
+
+def sent_records(world, store):
+    """What the alerts that wait to be sent tell."""
+    records = []
+    reassembler = Reassembler(originator=Originator.CEM, carrier=ECS200)
+    while (alert := store.next_alert()) is not None:
+        text = world.alert(alert.octets).text
+        for event in reassembler.receive_fragment(
+            b"cem", text, originator_counter=alert.originator_counter, now=NOW
+        ):
+            if isinstance(event, ControlReceived):
+                records += event.message.records
+        store.commit(Changes(done_alerts=(alert.originator_counter,)))
+    return records
+
+
+def test_echo_is_answered(world, store, downlink) -> None:
+    handled = downlink.receive_untrusted(control(world, 5, EchoRequest(b"nonce123", b"x")), NOW)
+    assert (handled.outcome, results(world, handled)) == (Outcome.CONTROL, {OK})
+    assert sent_records(world, store) == [EchoReply(b"nonce123", b"x")]
+
+
+def test_replayed_echo_is_not_answered_twice(world, store, downlink) -> None:
+    command = control(world, 5, EchoRequest(b"nonce123", b"x"))
+    first = downlink.receive_untrusted(command, NOW)
+    assert len(sent_records(world, store)) == 1
+    assert downlink.receive_untrusted(command, NOW).response == first.response
+    assert sent_records(world, store) == []
+
+
+def test_capabilities_are_told_and_learnt(world, store, downlink) -> None:
+    theirs = Capabilities(window_bits=12)
+    downlink.receive_untrusted(control(world, 5, CapabilitiesWanted(), theirs), NOW)
+    records = sent_records(world, store)
+    assert {type(record) for record in records} == {Capabilities}
+    assert records[0].receipts is ReceiptPolicy.OFF
+    assert any(key.endswith("/c") for key in store.tunnel_rows())
+
+
+def test_rejected_message_is_told_with_its_reason(world, store, downlink) -> None:
+    header = FragmentHeader(Originator.DSRSP, Compression.ZLIB, True, True, 0, 3)
+    downlink.receive_untrusted(world.command(40, header.encode() + "AAAA"), NOW)
+    (abort,) = sent_records(world, store)
+    assert isinstance(abort, Abort)
+    assert abort.message.tunnel_message_id == 3
+
+
+def test_damaged_state_is_told(world, store) -> None:
+    store.commit(Changes(rows={"nonsense": b"x"}))
+    with pytest.raises(StoreError, match="damaged"):
+        world.tunnel(store).start(NOW)
+    handled = world.downlink(store).receive_untrusted(world.commands(b"x", 1)[0], NOW)
+    assert results(world, handled) == {LATER}

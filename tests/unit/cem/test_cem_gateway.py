@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from contextlib import asynccontextmanager
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from cem import GatewayClosed, LinkError, QueueFull, StoreError, UnknownMessage
 from cem.store import SqliteStore
-from gbcs import EcdsaSigner
+from gbcs import EcdsaSigner, Response, parse_untrusted
 from gbcs.device_link import Challenge, build_welcome
 from gbcs.errors import CertificateNotFound, CertificateRefused, PrivateKeyNotFound
 from gbcs.keystore import KeyStore
@@ -35,64 +37,92 @@ def path(tmp_path):
     return str(tmp_path / "cem.sqlite")
 
 
-def reassembled(alerts):
-    reassembler = Reassembler(originator=Originator.CEM, carrier=ECS200)
-    events = []
-    for alert in alerts:
-        events += reassembler.receive_fragment(
-            b"cem", alert.text, originator_counter=alert.originator_counter, now=0.0
-        )
-    return [event.message for event in events if isinstance(event, MessageReassembled)]
+async def response_of(world, device):
+    """The next response of the CEM; its alerts are passed over."""
+    while isinstance(octets := await device.recv(), bytes):
+        if isinstance(parse_untrusted(octets), Response):
+            return world.response(octets)
+    raise AssertionError("a text message")
 
 
 async def send_down(world, device, message=DOWN, first_counter=1000, message_id=0):
     for command in world.commands(message, first_counter, message_id):
         await device.send(command)
-        assert world.response(await device.recv()).success
+        assert (await response_of(world, device)).success
 
 
-async def test_down_and_up_and_answered(world, hub) -> None:
+class Served:
+    """A DSRSP behind the hub, for as long as the hub runs."""
+
+    def __init__(self, hub, dsrsp) -> None:
+        self.hub = hub
+        self.dsrsp = dsrsp
+        self.device = None
+
+    async def run(self) -> None:
+        while True:
+            self.device = await self.hub.devices.get()
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await self.flush()
+                    self.dsrsp.take(await self.device.recv())
+
+    async def flush(self) -> None:
+        for command in self.dsrsp.take_commands():
+            await self.device.send(command)
+
+    async def send(self, message, ref="down") -> None:
+        self.dsrsp.send(message, ref)
+        await self.flush()
+
+
+@pytest.fixture
+async def served(hub, new_dsrsp):
+    behind = Served(hub, new_dsrsp())
+    task = asyncio.create_task(behind.run())
+    yield behind
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_down_and_up_and_answered(world, hub, served) -> None:
     journal = Recorder()
     async with world.gateway(world.config(hub_url=hub.url), journal=journal) as gateway:
-        device = await hub.devices.get()
         handle = await gateway.send(UP)
-        assert (handle.status.state, handle.status.fragments_total) == (DeliveryState.QUEUED, 4)
-        alerts = [world.alert(await device.recv()) for _ in range(4)]
-        assert [alert.originator_counter for alert in alerts] == [1, 2, 3, 4]
-        assert reassembled(alerts) == [UP]
-        assert (await handle.wait()).state is DeliveryState.SENT
+        assert handle.status.fragments_total == 4
+        assert (await handle.wait()).state is DeliveryState.REASSEMBLED
         assert handle.status.fragments_accepted == 4
-        await send_down(world, device)
+        assert served.dsrsp.received == [UP]
+        await served.send(DOWN)
         received = await anext(gateway.received())
         assert (received.message, received.peer) == (DOWN, world.supplier_id)
         await received.ack(answers=handle.ref)
         assert handle.status.state is DeliveryState.ANSWERED
     carriers = [fields for event, fields in journal.events if event == "carrier"]
-    assert [fields["payload"] for fields in carriers] == [alert.text for alert in alerts]
-    assert {fields["direction"] for fields in carriers} == {"up"}
+    assert [fields["payload"] for fields in carriers] == [a.text for a in served.dsrsp.alerts]
+    assert {(fields["direction"], fields["attempt"]) for fields in carriers} == {("up", 1)}
     states = [fields["state"] for event, fields in journal.events if event == "message"]
     assert list(dict.fromkeys(states)) == ["queued", "sent", "reassembled", "answered"]
 
 
-async def test_statuses_tell_each_step(world, hub) -> None:
+async def test_statuses_tell_each_step(world, hub, served) -> None:
     async with world.gateway(world.config(hub_url=hub.url)) as gateway:
         handle = await gateway.send(UP)
         seen = [(s.state.name, s.fragments_accepted) async for s in handle.statuses()]
         assert seen[0] == ("QUEUED", 0)
-        assert seen[-1] == ("SENT", 4)
+        assert seen[-2:] == [("SENT", 4), ("REASSEMBLED", 4)]
         assert [count for _, count in seen] == sorted(count for _, count in seen)
         assert [s async for s in handle.statuses()] == [handle.status]
 
 
-async def test_many_messages_keep_their_order(world, hub) -> None:
-    async with world.gateway(world.config(hub_url=hub.url)) as gateway:
+async def test_many_messages_keep_their_order(world, hub, served) -> None:
+    async with world.gateway(world.config(hub_url=hub.url, alerts_per_window=0)) as gateway:
         messages = [b"message %d" % n for n in range(300)]
         for message in messages:
             handle = await gateway.send(message, "none")
-        device = await hub.devices.get()
-        alerts = [world.alert(await device.recv()) for _ in messages]
-        assert reassembled(alerts) == messages
-        assert (await handle.wait()).state is DeliveryState.SENT
+        assert (await handle.wait()).state is DeliveryState.REASSEMBLED
+    assert served.dsrsp.received == messages
 
 
 async def test_redelivered_after_a_restart_until_acknowledged(world, hub, path) -> None:
@@ -112,27 +142,24 @@ async def test_redelivered_after_a_restart_until_acknowledged(world, hub, path) 
         assert (await anext(gateway.received())).message == b"two"
 
 
-async def test_queued_message_goes_out_after_a_restart(world, hub, path) -> None:
+async def test_queued_message_goes_out_after_a_restart(world, hub, served, path) -> None:
     config = world.config(state=path, hub_url="ws://127.0.0.1:9")  # nobody listens there
     async with world.gateway(config) as gateway:
         ref = (await gateway.send(UP)).ref
     async with world.gateway(world.config(hub_url=hub.url, state=path)) as gateway:
-        device = await hub.devices.get()
-        assert reassembled([world.alert(await device.recv()) for _ in range(4)]) == [UP]
-        assert (await gateway.handle(ref).wait()).state is DeliveryState.SENT
+        assert (await gateway.handle(ref).wait()).state is DeliveryState.REASSEMBLED
+    assert served.dsrsp.received == [UP]
 
 
-async def test_reconnects_when_the_hub_comes_back(world, hub) -> None:
+async def test_reconnects_when_the_hub_comes_back(world, hub, served) -> None:
     async with world.gateway(world.config(hub_url=hub.url)) as gateway:
         await gateway.wait_connected()
-        await hub.devices.get()
         await hub.stop()
         handle = await gateway.send(b"while the hub is away")
         await hub.start()
-        device = await hub.devices.get()
-        assert reassembled([world.alert(await device.recv())]) == [b"while the hub is away"]
-        assert (await handle.wait()).state is DeliveryState.SENT
+        assert (await handle.wait()).state is DeliveryState.REASSEMBLED
         assert gateway.connected
+    assert served.dsrsp.received == [b"while the hub is away"]
 
 
 class FragileHub:
@@ -168,23 +195,35 @@ class FragileHub:
 
 async def test_unconfirmed_alerts_are_sent_again_octet_for_octet(world, path) -> None:
     fragile = FragileHub(world)
-    fragile.confirmations_left = 2
+    fragile.confirmations_left = 3
     config = world.config(state=path)
     async with world.gateway(config, connector=fragile) as gateway:
         ref = (await gateway.send(UP)).ref
         await fragile.broken.wait()
     before = list(dict.fromkeys(fragile.sent))
-    assert len(before) == 3  # two confirmed, the third perhaps lost
+    assert len(before) == 4  # our capabilities, two fragments; the third is perhaps lost
     fragile = FragileHub(world)
     fragile.confirmations_left = 100
     async with world.gateway(config, connector=fragile) as gateway:
         assert gateway.handle(ref).status.fragments_accepted == 2
-        assert (await gateway.handle(ref).wait()).state is DeliveryState.SENT
-    assert fragile.sent[0] == before[2]
+        async for status in gateway.handle(ref).statuses():
+            if status.state is DeliveryState.SENT:
+                break
+    assert fragile.sent[0] == before[3]
     assert len(fragile.sent) == 2
     alerts = [world.alert(octets) for octets in (*before, fragile.sent[1])]
-    assert [alert.originator_counter for alert in alerts] == [1, 2, 3, 4]
+    assert [alert.originator_counter for alert in alerts] == [1, 2, 3, 4, 5]
     assert reassembled(alerts) == [UP]
+
+
+def reassembled(alerts):
+    reassembler = Reassembler(originator=Originator.CEM, carrier=ECS200)
+    events = []
+    for alert in alerts:
+        events += reassembler.receive_fragment(
+            b"cem", alert.text, originator_counter=alert.originator_counter, now=0.0
+        )
+    return [event.message for event in events if isinstance(event, MessageReassembled)]
 
 
 # A hub that misbehaves
@@ -269,7 +308,10 @@ async def test_hub_that_floods_us_keeps_nobody_from_their_turn(world) -> None:
         yield Flood()
 
     async with world.gateway(world.config(), connector=connector) as gateway:
-        await (await gateway.send(b"between the garbage")).wait()
+        handle = await gateway.send(b"between the garbage")
+        async for status in handle.statuses():
+            if status.state is DeliveryState.SENT:
+                break
         assert gateway.counts["REFUSED_COMMAND"]
 
 
@@ -363,7 +405,7 @@ async def test_expiry_runs_by_itself(world, hub, caplog) -> None:
         async with world.gateway(config, clock=lambda: now) as gateway:
             device = await hub.devices.get()
             await device.send(world.commands(DOWN, 1000)[0])
-            await device.recv()
+            await response_of(world, device)
             now += 4 * 86_400.0
             await device.send(world.command(5000, ((1, "wakes the gateway"),)))
             await expired.wait()
@@ -376,17 +418,17 @@ async def test_full_disk_does_not_end_the_gateway(world, hub) -> None:
     class Failing(SqliteStore):
         full = False
 
-        def commit_command(self, outcome) -> None:
+        def commit(self, changes) -> None:
             if self.full:
                 raise StoreError("the disk is full")
-            super().commit_command(outcome)
+            super().commit(changes)
 
     store = Failing(":memory:", world.device_id, replay_window=64)
     async with world.gateway(world.config(hub_url=hub.url), store=store) as gateway:
         device = await hub.devices.get()
         store.full = True
         await device.send(world.commands(DOWN, 1000)[0])
-        assert set(world.response(await device.recv()).results) == {2}
+        assert set((await response_of(world, device)).results) == {2}
         store.full = False
         await send_down(world, device)
         assert (await anext(gateway.received())).message == DOWN

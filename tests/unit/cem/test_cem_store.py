@@ -11,33 +11,28 @@ import sys
 import pytest
 
 from cem.errors import StoreError, StoreInUse
-from cem.ports import (
-    Answer,
-    BuiltAlert,
-    CommandOutcome,
-    MessageKey,
-    NewMessage,
-    OutgoingMessage,
-    StoredFragment,
-)
+from cem.ports import BuiltAlert, Changes, CommandAnswer, NewMessage
 from cem.store import SqliteStore
 from smtunnel import DeliveryState, MessageStatus, advance
 
 PEER = bytes(8)
-ANSWER = Answer(bytes(32), b"response")
 
 
-def outcome(counter, **changes):
-    return CommandOutcome(peer=PEER, originator_counter=counter, answer=ANSWER, **changes)
+def answer(counter):
+    return CommandAnswer(PEER, counter, bytes(32), b"response")
 
 
 def new_message(world, ref="r"):
     return NewMessage(ref, world.supplier_id, b"message", 5.0)
 
 
-def outgoing(ref):
-    status = MessageStatus(ref=ref, fragments_total=2, message_octets=1)
-    return OutgoingMessage(ref, b"m", "auto", status)
+def status(ref, **changes):
+    return MessageStatus(ref=ref, fragments_total=2, message_octets=1, **changes)
+
+
+def alert(counter, ref="one", **changes):
+    index = changes.get("index", 0)
+    return BuiltAlert(counter, ref, index, 1, PEER, f"p{counter}", b"alert %d" % counter)
 
 
 @pytest.fixture
@@ -71,97 +66,100 @@ def test_mark_does_not_go_back(store) -> None:
 
 
 def test_everything_survives(world, path) -> None:
-    key = MessageKey(PEER, 3, 2**63 + 1)
-    fragment = StoredFragment(key, 2**63 + 2, "payload", 1.5)
+    sent = status("out", tunnel_message_id=3, first_counter=2**63, receipt_expected=True)
     store = world.store(path)
-    store.commit_command(outcome(7, window=b"w", fragment=fragment, labels=((2, "EV"),)))
-    store.commit_command(outcome(8, window=b"w2", message=new_message(world)))
-    store.add_outgoing(outgoing("out"))
+    store.commit(Changes(rows={"a": b"1", "b": b"2"}, labels=((2, "EV"),), answer=answer(7)))
+    store.commit(Changes(rows={"a": None, "b": b"3"}, received=(new_message(world),)))
+    store.commit(Changes(statuses=(sent,), alerts=(alert(2**63, "out"),)))
     store.close()
     store = world.store(path)
-    assert store.fragments() == [fragment]
-    assert store.replay_windows() == {PEER: b"w2"}
-    assert store.answer(PEER, 7) == ANSWER
+    assert store.tunnel_rows() == {"b": b"3"}
+    assert store.answer(PEER, 7) == answer(7)
     assert store.labels() == {2: "EV"}
     assert store.next_received(0).message == b"message"
-    assert store.next_outgoing() == outgoing("out")
+    assert store.status("out") == sent
+    assert store.next_alert() == alert(2**63, "out")
     store.close()
 
 
-def test_a_command_is_stored_as_one(world, store) -> None:
-    store.commit_command(outcome(1, message=new_message(world)))
-    fragment = StoredFragment(MessageKey(PEER, 0, 2), 2, "x", 0.0)
+def test_an_input_is_stored_as_one(world, store) -> None:
+    store.commit(Changes(received=(new_message(world),)))
     with pytest.raises(StoreError):  # the same message again
-        store.commit_command(outcome(2, fragment=fragment, message=new_message(world)))
-    assert store.fragments() == []
+        store.commit(
+            Changes(
+                rows={"a": b"1"},
+                received=(new_message(world),),
+                statuses=(status("s"),),
+                alerts=(alert(1),),
+                answer=answer(2),
+                labels=((1, "x"),),
+            )
+        )
+    assert (store.tunnel_rows(), store.labels(), store.alert_counters()) == ({}, {}, set())
     assert store.answer(PEER, 2) is None
+    assert store.status("s") is None
     assert store.count_received() == 1
-
-
-def test_completing_drops_the_fragments(world, store) -> None:
-    key, other = MessageKey(PEER, 0, 1), MessageKey(PEER, 1, 10)
-    for counter, owner in ((1, key), (10, other)):
-        fragment = StoredFragment(owner, counter, "x", 0.0)
-        store.commit_command(outcome(counter, fragment=fragment))
-    store.commit_command(outcome(2, ended=(key,), message=new_message(world)))
-    assert [fragment.key for fragment in store.fragments()] == [other]
-    store.end_messages([other])
-    assert store.fragments() == []
 
 
 def test_answers_are_kept_for_the_window(world) -> None:
     store = world.store(replay_window=3)
     for counter in (5, 1, 9, 2**63, 7):
-        store.commit_command(outcome(counter))
+        store.commit(Changes(answer=answer(counter)))
     kept = [counter for counter in (1, 5, 7, 9, 2**63) if store.answer(PEER, counter)]
     assert kept == [7, 9, 2**63]
 
 
 def test_received_in_order_until_acknowledged(world, store) -> None:
-    for counter, ref in enumerate("abc"):
-        store.commit_command(outcome(counter, message=new_message(world, ref)))
-    store.acknowledge("a", None)
+    for ref in "abc":
+        store.commit(Changes(received=(new_message(world, ref),)))
+    store.commit(Changes(acknowledged="a"))
     first = store.next_received(0)
     assert first.ref == "b"
     assert store.next_received(first.number).ref == "c"
-    store.acknowledge("a", None)  # twice is once
+    store.commit(Changes(acknowledged="a"))  # twice is once
     assert store.count_received() == 2
 
 
+def test_alerts_go_out_in_the_order_of_their_coming(store) -> None:
+    store.commit(Changes(alerts=(alert(9), alert(2**63))))
+    store.commit(Changes(alerts=(alert(5, "other"),)))
+    assert store.alert_counters() == {9, 2**63, 5}
+    for counter in (9, 2**63, 5):
+        assert store.next_alert().originator_counter == counter
+        store.commit(Changes(done_alerts=(counter,)))
+    assert store.next_alert() is None
+
+
 def test_life_of_an_outgoing_message(store) -> None:
-    for ref in ("one", "two"):
-        store.add_outgoing(outgoing(ref))
+    store.commit(Changes(statuses=(status("one"), status("two"))))
     assert store.count_outgoing() == 2
-    assert store.last_tunnel_message_id() is None
-    status = advance(outgoing("one").status, tunnel_message_id=9, first_counter=2**64 - 2)
-    alerts = [BuiltAlert(n, 2**64 - 2 + n, f"p{n}", bytes([n])) for n in range(2)]
-    store.save_alerts(status, alerts)
-    assert store.next_outgoing().status == status
-    assert store.last_tunnel_message_id() == 9
-    assert store.unsent_alerts("one") == alerts
-    status = advance(status, fragments_accepted=1)
-    store.alert_sent(status, 0)
-    assert store.unsent_alerts("one") == alerts[1:]
-    assert store.status("one") == status
-    store.finish_outgoing(advance(status, DeliveryState.SENT))
-    assert store.unsent_alerts("one") == []
-    assert store.next_outgoing().ref == "two"
-    assert store.status("one").state is DeliveryState.SENT
+    started = status("one", tunnel_message_id=9, first_counter=2**64 - 2, receipt_expected=True)
+    sent = advance(started, DeliveryState.SENT, fragments_accepted=2)
+    store.commit(Changes(statuses=(started,), alerts=(alert(1), alert(2), alert(3, "two"))))
+    store.commit(Changes(statuses=(sent,)))
+    assert store.status("one") == sent
+    assert store.count_outgoing() == 2  # its receipt is to come
+    store.commit(Changes(statuses=(advance(sent, DeliveryState.REASSEMBLED),)))
+    assert store.status("one").state is DeliveryState.REASSEMBLED
     assert store.count_outgoing() == 1
+    assert store.alert_counters() == {3}  # what has arrived is sent no more
 
 
-def test_answered_message_is_sent_no_more(store) -> None:
-    store.add_outgoing(outgoing("one"))
-    store.acknowledge("r", advance(outgoing("one").status, DeliveryState.ANSWERED))
-    assert store.next_outgoing() is None
+def test_message_that_begins_anew_drops_its_old_alerts_only(store) -> None:
+    started = status("one", tunnel_message_id=9, first_counter=1)
+    store.commit(Changes(statuses=(started,), alerts=(alert(1), alert(2))))
+    anew = status("one", tunnel_message_id=10, first_counter=7)
+    store.commit(Changes(statuses=(status("one"), anew), alerts=(alert(7), alert(8))))
+    assert store.alert_counters() == {7, 8}
+    assert store.status("one") == anew
 
 
 def test_only_the_newest_finished_messages_are_remembered(world) -> None:
     store = world.store(finished_messages=2)
     for ref in "abcd":
-        store.add_outgoing(outgoing(ref))
+        store.commit(Changes(statuses=(status(ref),)))
         if ref != "b":
-            store.finish_outgoing(advance(outgoing(ref).status, DeliveryState.SENT))
+            store.commit(Changes(statuses=(advance(status(ref), DeliveryState.SENT),)))
     # b waits still; of the finished a, c, d the two newest are known.
     assert [ref for ref in "abcd" if store.status(ref)] == ["b", "c", "d"]
 
@@ -196,9 +194,9 @@ def test_state_of_another_device_is_refused(world, path) -> None:
 def test_state_of_another_format_is_refused(world, path) -> None:
     world.store(path).close()
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE facts SET value = '0' WHERE name = 'format'")
+        database.execute("UPDATE facts SET value = '1' WHERE name = 'format'")
     database.close()
-    with pytest.raises(StoreError, match="another version"):
+    with pytest.raises(StoreError, match=r"another version.*counter_floor"):
         world.store(path)
 
 

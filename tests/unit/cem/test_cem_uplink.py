@@ -1,96 +1,46 @@
-"""Messages of the application become signed alerts."""
+"""Fragments become signed alerts."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from cem.ports import OutgoingMessage
+from cem.core.uplink import AlertBuilder
+from cem.credentials import load_credentials
+from cem.errors import AlertError
 from gbcs import MAX_MESSAGE_OCTETS, GbcsDateTime
-from smtunnel import ECS200, MessageReassembled, Originator, Reassembler
-from smtunnel.errors import LocalError, MessageTooLong
+from smtunnel import ECS200
+from smtunnel.send_events import Transmit
 
 NOW = 1_700_000_000.25
-MESSAGE = random.Random(2).randbytes(3000)  # does not shrink: four fragments
 
 
 @pytest.fixture
-def store(world):
-    return world.store()
+def builder(world):
+    credentials = load_credentials(world.config(), world.keystore, NOW)
+    return AlertBuilder(credentials.identities, credentials.signer)
 
 
-@pytest.fixture
-def uplink(world, store):
-    return world.uplink(store)
+def transmit(world, payload="EAAAeA==", counter=77):
+    return Transmit("ref", world.supplier_id.octets, 3, payload, counter, 2)
 
 
-def build(uplink, message, compression="auto"):
-    status = uplink.accept("a", message, compression)
-    return uplink.build(OutgoingMessage("a", message, compression, status), status, NOW)
-
-
-def reassembled(world, alerts):
-    reassembler = Reassembler(originator=Originator.CEM, carrier=ECS200)
-    events = []
-    for alert in alerts:
-        events += reassembler.receive_fragment(
-            alert.originator_id.octets,
-            alert.text,
-            originator_counter=alert.originator_counter,
-            now=NOW,
-        )
-    return [event.message for event in events if isinstance(event, MessageReassembled)]
-
-
-def test_a_long_message(world, uplink) -> None:
-    built = build(uplink, MESSAGE)
-    alerts = [world.alert(alert.octets) for alert in built.alerts]
-    assert [alert.originator_counter for alert in alerts] == [1, 2, 3, 4]
-    assert [alert.text for alert in alerts] == [alert.payload for alert in built.alerts]
-    assert len(built.alerts[0].octets) == MAX_MESSAGE_OCTETS
-    assert reassembled(world, alerts) == [MESSAGE]
-    assert built.status.first_counter == 1
-    assert built.status.fragments_total == 4
-    assert built.status.message_octets == len(MESSAGE)
-
-
-@pytest.mark.parametrize("compression", ["auto", "zlib", "none"])
-@pytest.mark.parametrize("message", [b"", b"<a/>", b"<a/>" * 100])
-def test_a_short_message(world, uplink, message, compression) -> None:
-    (alert,) = build(uplink, message, compression).alerts
-    assert reassembled(world, [world.alert(alert.octets)]) == [message]
-
-
-def test_alert_carries_the_time(world, uplink) -> None:
-    alert = world.alert(build(uplink, b"x").alerts[0].octets)
+def test_alert_carries_the_fragment(world, builder) -> None:
+    built = builder.build(transmit(world), NOW)
+    alert = world.alert(built.octets)
+    assert (alert.text, alert.originator_counter) == ("EAAAeA==", 77)
     assert alert.date_time == GbcsDateTime.from_timestamp(NOW)
+    assert (built.ref, built.index, built.attempt, built.payload) == ("ref", 3, 2, alert.text)
 
 
-def test_message_ids_go_round(uplink) -> None:
-    ids = [build(uplink, b"x").status.tunnel_message_id for _ in range(258)]
-    assert ids == [*range(256), 0, 1]
+def test_largest_fragment_makes_the_largest_message(world, builder) -> None:
+    built = builder.build(transmit(world, "x" * ECS200.capacity), NOW)
+    assert len(built.octets) == MAX_MESSAGE_OCTETS
 
 
-def test_message_id_goes_on_after_a_restart(world, store, uplink) -> None:
-    status = uplink.accept("a", b"x", "auto")
-    outgoing = OutgoingMessage("a", b"x", "auto", status)
-    store.add_outgoing(outgoing)
-    built = uplink.build(outgoing, status, NOW)
-    store.save_alerts(built.status, built.alerts)
-    assert build(world.uplink(store), b"y").status.tunnel_message_id == 1
-
-
-def test_too_long(world, store) -> None:
-    with pytest.raises(MessageTooLong, match="at most 100"):
-        world.uplink(store, message_octets=100).accept("a", bytes(101), "auto")
-
-
-def test_unknown_compression(uplink) -> None:
-    with pytest.raises(LocalError, match="brotli"):
-        uplink.accept("a", b"x", "brotli")
-
-
-def test_accepting_uses_no_counter(world, store, uplink) -> None:
-    uplink.accept("a", MESSAGE, "auto")
-    assert store.counters.load() == 0
+@pytest.mark.parametrize(
+    ("payload", "counter", "now"),
+    [("x" * 2000, 1, NOW), ("x", 2**64, NOW), ("x", 1, -1e20)],
+)
+def test_impossible_alerts(world, builder, payload, counter, now) -> None:
+    with pytest.raises(AlertError, match="cannot be built"):
+        builder.build(transmit(world, payload, counter), now)

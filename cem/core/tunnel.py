@@ -1,0 +1,216 @@
+"""The CEM's end of the tunnel on its disk: whatever it does is stored before it shows.
+
+An `Endpoint` decides; here its effects are stored, as one, with what belongs to them: alerts that
+are signed and ready, whole messages, the answer to a command. When that fails the endpoint's memory
+is ahead of the disk; then it is thrown away, and made again from the disk at the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, cast
+
+from cem.core.uplink import AlertBuilder
+from cem.errors import AlertError, StoreError
+from cem.ports import NO_CHANGES, BuiltAlert, Changes, NewMessage, Store
+from gbcs.entity_id import EntityId
+from gbcs.errors import GbcsError
+from smtunnel import DeliveryState, MessageStatus, advance
+from smtunnel.effects import Effects, ReceivedMessage
+from smtunnel.endpoint import Endpoint
+from smtunnel.errors import StateError
+from smtunnel.fragments import CompressionChoice
+from smtunnel.send_events import StatusChanged
+from smtunnel.sending import PACE_KEY
+
+RETRY_S: Final = 10.0
+"""After a failure of the store: when timers are tried again, in seconds."""
+
+_WINDOW_KEY: Final = "cem/window"
+"""The window that the saved pace was counted in: it means nothing in another."""
+
+
+class TunnelEnd:
+    """One CEM's end of the tunnel.
+
+    Args:
+        new_endpoint: makes an endpoint that knows nothing.
+        alerts: builds alerts.
+        store: keeps everything.
+        peer: the EUI of the other end, 8 octets.
+        window_s: the window of the endpoint's pacing, in seconds.
+        told: is called with all that has happened, when it is stored.
+    """
+
+    def __init__(
+        self,
+        new_endpoint: Callable[[], Endpoint],
+        alerts: AlertBuilder,
+        store: Store,
+        *,
+        peer: bytes,
+        window_s: float,
+        told: Callable[[Effects], None],
+    ) -> None:
+        self._new_endpoint = new_endpoint
+        self._alerts = alerts
+        self._store = store
+        self._peer = peer
+        self._window = repr(window_s).encode("ascii")
+        self._told = told
+        self._endpoint: Endpoint | None = None
+        self._failed_at: float | None = None
+
+    # Inputs. All raise StoreError or AlertError when nothing of them has happened.
+
+    def start(self, now: float) -> None:
+        """Go on where the store stands, and tell the other end what this one understands."""
+        self.work(lambda endpoint: endpoint.announce(self._peer, now), now)
+
+    def send(self, ref: str, message: bytes, compression: str, now: float) -> None:
+        """Take a message for the other end.
+
+        Raises:
+            LocalError: it is longer than the other end takes, or the compression cannot be had.
+        """
+        # Text from the application: what is unknown is refused.
+        choice = cast(CompressionChoice, compression)
+        self.work(
+            lambda endpoint: endpoint.send(ref, self._peer, message, now, compression=choice), now
+        )
+
+    def handed_over(self, alert: BuiltAlert, now: float) -> None:
+        """Note that the hub has an alert."""
+        counter = alert.originator_counter
+        self.work(
+            lambda endpoint: endpoint.on_transmitted(counter, now),
+            now,
+            lambda _: Changes(done_alerts=(counter,)),
+        )
+
+    def acknowledge(self, received: str, answers: MessageStatus | None, now: float) -> None:
+        """Let the application take a message over, which perhaps answers one that was sent.
+
+        Args:
+            received: reference of the message.
+            answers: the status of the sent message; it ends as answered.
+            now: seconds since 1970.
+
+        Raises:
+            LocalError: the sent message had failed.
+        """
+        changes = Changes(acknowledged=received)
+        if answers is None:
+            self._store.commit(changes)
+            return
+        ref, answered = answers.ref, advance(answers, DeliveryState.ANSWERED)
+
+        def work(endpoint: Endpoint) -> Effects:
+            effects = endpoint.answered(ref, now)
+            if not any(told.status.ref == ref and told.status.final for told in effects.statuses):
+                # What was about to begin anew does not.
+                effects = _joined(effects, endpoint.cancel(ref, "it is answered", now))
+            others = tuple(told for told in effects.statuses if told.status.ref != ref)
+            return replace(effects, statuses=(*others, StatusChanged(self._peer, answered)))
+
+        self.work(work, now, lambda _: changes)
+
+    # Time
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` should be called, in seconds since 1970; None: not at all."""
+        if self._endpoint is not None:
+            return self._endpoint.get_timer()
+        return None if self._failed_at is None else self._failed_at + RETRY_S
+
+    def handle_timer(self, now: float) -> None:
+        """Do what time brings."""
+        self.work(lambda endpoint: endpoint.on_timer(now), now)
+
+    # Inside
+
+    def work(
+        self,
+        do: Callable[[Endpoint], Effects],
+        now: float,
+        more: Callable[[Effects], Changes] = lambda _: NO_CHANGES,
+    ) -> Effects:
+        """Let the endpoint do something, and store what comes of it.
+
+        Args:
+            do: is given the endpoint.
+            now: seconds since 1970.
+            more: returns what else is to be stored, as one with it: not rows, statuses or alerts.
+
+        Raises:
+            StoreError: the store fails.
+            AlertError: no alert can be built.
+        """
+        try:
+            endpoint = self._ready(now)
+            effects = do(endpoint)
+            self._commit(effects, now, more(effects))
+        except BaseException as error:
+            self._endpoint, self._failed_at = None, now
+            if isinstance(error, GbcsError):
+                raise AlertError(f"no Originator Counter for an alert: {error}") from None
+            raise
+        self._told(effects)
+        return effects
+
+    def _ready(self, now: float) -> Endpoint:
+        if self._endpoint is None:
+            endpoint = self._new_endpoint()
+            rows = self._store.tunnel_rows()
+            if rows.pop(_WINDOW_KEY, None) != self._window:
+                rows.pop(PACE_KEY, None)
+            try:
+                effects = endpoint.restore(rows.items(), now)
+            except StateError as error:
+                raise StoreError(
+                    f"the stored state of the tunnel is damaged: {error}; restore the state file"
+                ) from None
+            # What was signed before goes out as it is; what no message waits for goes not at all.
+            signed = self._store.alert_counters()
+            wanted = {transmit.originator_counter for transmit in effects.transmits}
+            new = tuple(t for t in effects.transmits if t.originator_counter not in signed)
+            effects = replace(
+                effects, saves={**effects.saves, _WINDOW_KEY: self._window}, transmits=new
+            )
+            self._commit(effects, now, Changes(done_alerts=signed - wanted))
+            self._endpoint = endpoint
+            self._told(effects)
+        return self._endpoint
+
+    def _commit(self, effects: Effects, now: float, more: Changes) -> None:
+        changes = replace(
+            more,
+            rows=effects.saves,
+            received=tuple(_new_message(received, now) for received in effects.received),
+            statuses=tuple(told.status for told in effects.statuses),
+            alerts=tuple(self._alerts.build(transmit, now) for transmit in effects.transmits),
+        )
+        if changes != NO_CHANGES:
+            self._store.commit(changes)
+
+
+def message_ref(peer: bytes, tunnel_message_id: int, first_counter: int) -> str:
+    """Return the name of a message from the other end; of no other, ever."""
+    return f"{peer.hex()}-{tunnel_message_id}-{first_counter}"
+
+
+def _new_message(received: ReceivedMessage, now: float) -> NewMessage:
+    ref = message_ref(received.peer, received.tunnel_message_id, received.first_counter)
+    return NewMessage(ref, EntityId(received.peer), received.message, now)
+
+
+def _joined(first: Effects, second: Effects) -> Effects:
+    return Effects(
+        saves={**first.saves, **second.saves},
+        received=first.received + second.received,
+        statuses=first.statuses + second.statuses,
+        transmits=first.transmits + second.transmits,
+        news=first.news + second.news,
+        events=first.events + second.events,
+    )

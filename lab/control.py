@@ -2,12 +2,21 @@
 
 ::
 
-    POST /v1/messages[?to=EUI][&compression=auto]  body: the message -> 202 {"ref", "state", ...}
-    GET  /v1/messages/{ref}                        -> 200 {"ref", "state", ...}
-    GET  /v1/messages/{ref}/statuses               -> 200 one JSON line a change, to a final state
-    GET  /v1/received[?wait_s=30]                  -> 200 {"messages": [{"ref", "peer", ...}]}
-    POST /v1/received/{ref}/ack[?answers=REF]      -> 204
+    POST /v1/messages[?to=EUI][&compression=auto][&compact=false]
+                                               body: the message -> 202 {"ref", "state", ...}
+    GET  /v1/messages/{ref}                    -> 200 {"ref", "state", ...}
+    GET  /v1/messages/{ref}/statuses           -> 200 one JSON line a change, to a final state
+    GET  /v1/received[?wait_s=30]              -> 200 {"messages": [{"ref", "peer", ...}]}
+    POST /v1/received/{ref}/ack[?answers=REF]  -> 204
 
+and at a DSRSP
+
+::
+
+    POST /v1/echo?to=EUI[&timeout_s=60]        -> 200 {"seconds": 41.5}
+    GET  /v1/capabilities?to=EUI               -> 200 {"capabilities": null or {...}}
+
+Without ``compact`` the gateway's own setting holds: see "compact" in its configuration.
 A received message stands in "message" as base64. The oldest are given, about 4 MiB at a time:
 those that follow are given when these are acknowledged.
 
@@ -38,6 +47,7 @@ from gbcs import EntityId
 from gbcs.errors import BuildError
 from lab.errors import ConfigError
 from smtunnel import MessageStatus
+from smtunnel.records import Capabilities
 
 logger = logging.getLogger("control")
 
@@ -46,6 +56,7 @@ _MAX_WAIT_S = 300.0
 _MAX_PENDING = 1000
 _MAX_ANSWER_OCTETS = 4 * 1024 * 1024
 _RETRY_S = 1.0
+_ECHO_TIMEOUT_S = 7200.0  # the DCC's slower class; the caller says less
 
 
 class Handle(Protocol):
@@ -106,7 +117,19 @@ class ControlledGateway(Protocol):
         ...
 
 
-SendFunction = Callable[[EntityId | None, bytes, str], Awaitable[Handle]]
+class AskableGateway(Protocol):
+    """What the control interface needs of a gateway that can ask its CEMs."""
+
+    async def echo(self, device: EntityId, *, timeout_s: float | None = None) -> float:
+        """Return how long there and back takes, in seconds."""
+        ...
+
+    def capabilities(self, device: EntityId) -> Capabilities | None:
+        """Return what a CEM has said that it understands; None: nothing yet."""
+        ...
+
+
+SendFunction = Callable[[EntityId | None, bytes, str, bool | None], Awaitable[Handle]]
 
 
 def load_or_make_token(path: Path) -> str:
@@ -138,6 +161,14 @@ def load_or_make_token(path: Path) -> str:
     return token
 
 
+def capabilities_as_dict(capabilities: Capabilities) -> dict[str, Any]:
+    """Return capabilities as plain JSON values, dictionaries by DICTID in hexadecimal."""
+    fields = asdict(capabilities)
+    fields["receipts"] = capabilities.receipts.name.lower()
+    fields["dictionaries"] = [f"{number:08X}" for number in capabilities.dictionaries]
+    return fields
+
+
 def status_as_dict(handle_ref: str, status: MessageStatus) -> dict[str, Any]:
     """Return a status as plain JSON values, its state by name."""
     fields = asdict(status)
@@ -152,10 +183,11 @@ class ControlInterface:
 
     Args:
         gateway: a started gateway; this is the one consumer of its received messages.
-        send: how to send: (to, message, compression) -> handle.
+        send: how to send: (to, message, compression, compact) -> handle.
         token: the secret of the callers.
         gateway_errors: the gateway's own errors and the HTTP status of each; the first that fits
             counts.
+        asks: the gateway again, if it can ask its CEMs for echoes and capabilities.
     """
 
     def __init__(
@@ -164,8 +196,11 @@ class ControlInterface:
         send: SendFunction,
         token: str,
         gateway_errors: Mapping[type[Exception], int],
+        *,
+        asks: AskableGateway | None = None,
     ) -> None:
         self._gateway = gateway
+        self._asks = asks
         self._send = send
         self._token = token.encode()
         self._statuses: dict[type[Exception], int] = {BuildError: 400, **gateway_errors}
@@ -184,6 +219,13 @@ class ControlInterface:
                 web.post("/v1/received/{ref}/ack", self._ack),
             ]
         )
+        if asks is not None:
+            self.app.add_routes(
+                [
+                    web.post("/v1/echo", self._post_echo),
+                    web.get("/v1/capabilities", self._get_capabilities),
+                ]
+            )
         self.app.cleanup_ctx.append(self._consume)
 
     async def _consume(self, _app: web.Application) -> AsyncIterator[None]:
@@ -240,9 +282,33 @@ class ControlInterface:
     async def _post_message(self, request: web.Request) -> web.StreamResponse:
         to_text = request.query.get("to")
         to = None if to_text is None else EntityId.parse(to_text)
+        compact_text = request.query.get("compact")
+        if compact_text not in (None, "true", "false"):
+            return _error(400, f"compact={compact_text}: expected true or false, or leave it out")
+        compact = None if compact_text is None else compact_text == "true"
         message = await request.read()
-        handle = await self._send(to, message, request.query.get("compression", "auto"))
+        compression = request.query.get("compression", "auto")
+        handle = await self._send(to, message, compression, compact)
         return web.json_response(status_as_dict(handle.ref, handle.status), status=202)
+
+    async def _post_echo(self, request: web.Request) -> web.StreamResponse:
+        asks, to = self._asked(request)
+        timeout_s = _seconds(request, "timeout_s", default=_ECHO_TIMEOUT_S)
+        if timeout_s is None:
+            return _error(400, "timeout_s: expected a number of seconds, such as timeout_s=60")
+        return web.json_response({"seconds": await asks.echo(to, timeout_s=timeout_s)})
+
+    async def _get_capabilities(self, request: web.Request) -> web.StreamResponse:
+        asks, to = self._asked(request)
+        known = asks.capabilities(to)
+        told = None if known is None else capabilities_as_dict(known)
+        return web.json_response({"capabilities": told})
+
+    def _asked(self, request: web.Request) -> tuple[AskableGateway, EntityId]:
+        to = request.query.get("to")
+        if self._asks is None or to is None:
+            raise BuildError("say which CEM is meant: ?to=EUI")
+        return self._asks, EntityId.parse(to)
 
     async def _get_status(self, request: web.Request) -> web.StreamResponse:
         handle = self._gateway.handle(request.match_info["ref"])
@@ -260,12 +326,8 @@ class ControlInterface:
         return response
 
     async def _get_received(self, request: web.Request) -> web.StreamResponse:
-        try:
-            wait_s = float(request.query.get("wait_s", "0"))
-        except ValueError:
-            wait_s = -1.0
-        # Written so that "nan" is refused, too: a timer that never comes would stop all others.
-        if not wait_s >= 0.0:
+        wait_s = _seconds(request, "wait_s", default=0.0)
+        if wait_s is None:
             return _error(400, "wait_s: expected a number of seconds, such as wait_s=30")
         wait_s = min(wait_s, _MAX_WAIT_S)
         with contextlib.suppress(TimeoutError):
@@ -299,6 +361,16 @@ class ControlInterface:
             self._pending.pop(ref, None)
             self._changed.notify_all()
         return web.Response(status=204)
+
+
+def _seconds(request: web.Request, name: str, *, default: float) -> float | None:
+    """Return a number of seconds in the query; None: it is no such number."""
+    try:
+        seconds = float(request.query.get(name, default))
+    except ValueError:
+        return None
+    # Written so that "nan" is refused, too: a timer that never comes would stop all others.
+    return seconds if seconds >= 0.0 else None
 
 
 def _error(status: int, text: str) -> web.Response:

@@ -89,14 +89,27 @@ class ControlClient:
             await self._session.close()
 
     async def send(
-        self, message: bytes, *, to: EntityId | None = None, compression: str = "auto"
+        self,
+        message: bytes,
+        *,
+        to: EntityId | None = None,
+        compression: str = "auto",
+        compact: bool | None = None,
     ) -> dict[str, Any]:
         """Hand a message to the gateway; returns its first status, with "ref".
+
+        Args:
+            message: the octets.
+            to: the CEM, at a DSRSP.
+            compression: as the gateway knows it.
+            compact: whether XML goes in its compact form; None: as the gateway is set.
 
         Raises:
             ControlError: the gateway refused it, or cannot be reached.
         """
         query = {"compression": compression} | ({} if to is None else {"to": str(to)})
+        if compact is not None:
+            query["compact"] = "true" if compact else "false"
         return await self._json("POST", "/v1/messages", *_STATUS_FIELDS, params=query, data=message)
 
     async def status(self, ref: str) -> dict[str, Any]:
@@ -149,6 +162,23 @@ class ControlClient:
         """Take a received message over; `answers` names the sent message that it answers."""
         query = {} if answers is None else {"answers": answers}
         await self._json("POST", f"/v1/received/{ref}/ack", params=query)
+
+    async def echo(self, to: EntityId, *, timeout_s: float) -> float:
+        """Ask a CEM for an echo; returns how long there and back took, in seconds.
+
+        Raises:
+            ControlError: none came in time, or the daemon cannot be reached.
+        """
+        query = {"to": str(to), "timeout_s": str(timeout_s)}
+        answer = await self._json("POST", "/v1/echo", "seconds", params=query)
+        return float(answer["seconds"])
+
+    async def capabilities(self, to: EntityId) -> dict[str, Any] | None:
+        """Return what a CEM has said that it understands; None: nothing yet."""
+        query = {"to": str(to)}
+        answer = await self._json("GET", "/v1/capabilities", "capabilities", params=query)
+        told: dict[str, Any] | None = answer["capabilities"]
+        return told
 
     async def _raise_for(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 400:

@@ -34,6 +34,7 @@ from gbcs.errors import BuildError
 from gbcs.ports import Journal, NullJournal
 from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
 from lab.control import (
+    AskableGateway,
     ControlInterface,
     ControlledGateway,
     Handle,
@@ -48,6 +49,7 @@ from smtunnel.errors import TunnelError
 _DSRSP_ERRORS: Mapping[type[Exception], int] = {
     dsrsp.UnknownMessage: 404,
     dsrsp.StorageError: 503,
+    dsrsp.NoEcho: 503,
     dsrsp.DsrspError: 400,
     TunnelError: 400,
 }
@@ -205,13 +207,15 @@ async def run_dsrsp(config_path: Path) -> None:
             )
         )
 
-        async def send(to: EntityId | None, message: bytes, compression: str) -> Handle:
+        async def send(
+            to: EntityId | None, message: bytes, compression: str, compact: bool | None
+        ) -> Handle:
             if to is None:
                 raise BuildError("say which device the message is for: ?to=EUI")
-            return await gateway.send(to, message, compression=compression)
+            return await gateway.send(to, message, compression, compact=compact)
 
         control = await stack.enter_async_context(
-            _control(gateway, send, file.control, base, _DSRSP_ERRORS)
+            _control(gateway, send, file.control, base, _DSRSP_ERRORS, asks=gateway)
         )
         _ready("dsrsp", receive_port=gateway.receive_port, control=control)
         await stop.wait()
@@ -229,10 +233,12 @@ async def run_cem(config_path: Path) -> None:
             cem.Gateway(config, keystore, journal=_journal(stack, base, file.journal, "cem"))
         )
 
-        async def send(to: EntityId | None, message: bytes, compression: str) -> Handle:
+        async def send(
+            to: EntityId | None, message: bytes, compression: str, compact: bool | None
+        ) -> Handle:
             if to is not None:
                 raise BuildError("a CEM has one DSRSP only: leave ?to= out")
-            return await gateway.send(message, compression=compression)
+            return await gateway.send(message, compression, compact=compact)
 
         control = await stack.enter_async_context(
             _control(gateway, send, file.control, base, _CEM_ERRORS)
@@ -297,9 +303,11 @@ async def _control(
     config: ControlConfig,
     base: Path,
     gateway_errors: Mapping[type[Exception], int],
+    *,
+    asks: AskableGateway | None = None,
 ) -> AsyncIterator[str]:
     token = load_or_make_token(base / config.token_file)
-    interface = ControlInterface(gateway, send, token, gateway_errors)
+    interface = ControlInterface(gateway, send, token, gateway_errors, asks=asks)
     runner = web.AppRunner(
         interface.app, access_log=None, logger=quiet_logger("control"), shutdown_timeout=1.0
     )

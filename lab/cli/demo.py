@@ -16,6 +16,8 @@ from lab.cli.talk import STATE_WORDS, run_checked
 from lab.demo import DemoResult, Leg, run_demo
 from lab.pki_files import write_test_pki
 
+_SAME = {True: "byte for byte as sent", False: "equal as canonical XML"}
+
 _PICTURE = """\
   [bold]DSRSP[/] (OpenADR VTN)                                [bold]CEM[/] (OpenADR VEN)
     │ zlib, base64, cut                         put together, checked ▲
@@ -86,7 +88,7 @@ def _tell(number: int, leg: Leg, console: Console) -> None:
     console.print(
         f"[bold]{number}. {leg.message.name}[/]  {way}, {len(leg.message.octets)} octets of XML"
     )
-    same = "[green]byte for byte as sent[/]" if leg.identical else "[red]NOT what was sent[/]"
+    same = f"[green]{_SAME[leg.identical]}[/]" if leg.same else "[red]NOT what was sent[/]"
     moments = [(seconds, STATE_WORDS[state]) for seconds, state in leg.states]
     moments.append((leg.arrived_s, f"with the application, {same}"))
     # In order of time: an application has its message before the sender hears of it.
@@ -122,13 +124,18 @@ def _summary(result: DemoResult, console: Console) -> None:
             "" if journey is None else str(journey.gbcs_octets),
             "" if journey is None else str(journey.duis_octets),
             f"{leg.arrived_s * 1000:.0f}",
-            "[green]yes[/]" if leg.identical else "[red]NO[/]",
+            ("[green]octets[/]" if leg.identical else "[green]XML[/]")
+            if leg.same
+            else "[red]NO[/]",
         )
     console.print(table)
-    same = sum(leg.identical for leg in result.legs)
+    same = sum(leg.same for leg in result.legs)
+    identical = sum(leg.identical for leg in result.legs)
     console.print(
-        f"{same} of {len(result.legs)} messages arrived byte for byte as they were sent, in "
-        f"{result.seconds:.1f} s with start and stop of the three processes.\n"
+        f"{same} of {len(result.legs)} messages arrived as they were sent, in "
+        f"{result.seconds:.1f} s with start and stop of the three processes: {identical} byte for "
+        f"byte, {same - identical} equal as canonical XML, for the gateways send OpenADR in its "
+        "compact form unless told otherwise.\n"
         "Real: every octet of GBCS, DUIS, signatures and MACs. Simulated: the DCC, its network "
         "(without its delays) and the communications hub."
     )

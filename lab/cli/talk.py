@@ -1,4 +1,4 @@
-"""Talking to a gateway that runs: ``send``, ``receive`` and ``status`` of dsrsp and cem."""
+"""Talking to a gateway that runs: ``send``, ``receive``, ``status`` and more of dsrsp and cem."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATE_WORDS = {
     "QUEUED": "queued",
     "ACCEPTED": "accepted by the DCC",
     "DELIVERED": "delivered to the device",
-    "SENT": "sent: handed to the communications hub (nothing confirms an alert)",
+    "SENT": "sent: handed to the communications hub",
     "REASSEMBLED": "reassembled by the far end",
     "ANSWERED": "answered",
     "FAILED": "failed",
@@ -72,10 +72,16 @@ _control_options = [
 ]
 _compression_option = click.option(
     "--compression",
-    type=click.Choice(["auto", "zlib", "none"]),
+    type=click.Choice(["auto", "zlib", "dictionary", "none"]),
     default="auto",
     show_default=True,
-    help="How the message is made small.",
+    help="How the message is made small; auto: what is smallest and the far end understands.",
+)
+_compact_option = click.option(
+    "--compact/--no-compact",
+    default=None,
+    help="Whether OpenADR XML without a signature goes in its compact form, which is equal as "
+    "canonical XML, or untouched.  [default: as the daemon is set]",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -123,12 +129,18 @@ def _counted(number: int, thing: str) -> str:
 
 
 async def _send_and_watch(
-    client: ControlClient, message: bytes, *, to: EntityId | None, compression: str
+    client: ControlClient,
+    message: bytes,
+    *,
+    to: EntityId | None,
+    compression: str,
+    compact: bool | None,
+    until_receipt: bool = True,
 ) -> dict[str, Any]:
-    """Send a message and show its states on standard error; returns the final status."""
+    """Send a message and show its states on standard error; returns the last status."""
     async with client:
-        first = await client.send(message, to=to, compression=compression)
-        statuses = client.statuses(first["ref"])
+        first = await client.send(message, to=to, compression=compression, compact=compact)
+        statuses = _watched(client, first["ref"], until_receipt=until_receipt)
         console = Console(stderr=True, highlight=False)
         try:
             if console.is_terminal:
@@ -141,6 +153,15 @@ async def _send_and_watch(
                 err=True,
             )
             raise
+
+
+async def _watched(
+    client: ControlClient, ref: str, *, until_receipt: bool
+) -> AsyncIterator[dict[str, Any]]:
+    async for status in client.statuses(ref):
+        yield status
+        if status["state"] == "SENT" and not until_receipt:
+            return
 
 
 async def _watch_bar(
@@ -188,6 +209,9 @@ def _report(status: dict[str, Any], as_json: bool) -> int:
         click.echo(json.dumps(status))
     else:
         reason = f": {status['reason']}" if status.get("reason") else ""
+        if status["state"] == "SENT":
+            waits = status.get("receipt_expected") and not status["final"]
+            reason = "; a receipt is to come" if waits else "; nothing will confirm it"
         words = click.style(
             STATE_WORDS[status["state"]], fg="red" if status["state"] == "FAILED" else "green"
         )
@@ -198,11 +222,9 @@ def _report(status: dict[str, Any], as_json: bool) -> int:
     return EXIT_NO if status["state"] == "FAILED" else 0
 
 
-def _send(
-    client: ControlClient, file: str, to: EntityId | None, compression: str, as_json: bool
-) -> int:
+def _send(client: ControlClient, file: str, as_json: bool, **how: Any) -> int:
     message = _read_message(file)
-    status = run_checked(_send_and_watch(client, message, to=to, compression=compression))
+    status = run_checked(_send_and_watch(client, message, **how))
     return _report(status, as_json)
 
 
@@ -210,6 +232,7 @@ def _send(
 @_with_control
 @click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
 @_compression_option
+@_compact_option
 @_json_option
 @click.argument("file")
 def dsrsp_send(
@@ -218,6 +241,7 @@ def dsrsp_send(
     token_file: Path | None,
     to: str,
     compression: str,
+    compact: bool | None,
     as_json: bool,
     file: str,
 ) -> int:
@@ -229,12 +253,19 @@ def dsrsp_send(
     Exit code 0: the CEM has the whole message. 1: it failed, and the reason is told.
     """
     client = _client(DsrspFile, config_path, control_url, token_file)
-    return _send(client, file, EntityId.parse(to), compression, as_json)
+    device = EntityId.parse(to)
+    return _send(client, file, as_json, to=device, compression=compression, compact=compact)
 
 
 @click.command(short_help="Send a file to the DSRSP.")
 @_with_control
 @_compression_option
+@_compact_option
+@click.option(
+    "--until-receipt",
+    is_flag=True,
+    help="Wait on until the DSRSP says that it has the message: minutes, as it tells in batches.",
+)
 @_json_option
 @click.argument("file")
 def cem_send(
@@ -242,6 +273,8 @@ def cem_send(
     control_url: str | None,
     token_file: Path | None,
     compression: str,
+    compact: bool | None,
+    until_receipt: bool,
     as_json: bool,
     file: str,
 ) -> int:
@@ -250,11 +283,19 @@ def cem_send(
     Progress goes to standard error, the result to standard output. After Ctrl-C the daemon
     goes on; ask with `smtunnel cem status`.
 
-    Exit code 0: all its alerts were handed to the communications hub; nothing confirms an alert.
-    1: it failed, and the reason is told.
+    Exit code 0: all its alerts were handed to the communications hub, and with --until-receipt
+    the DSRSP has the message. 1: it failed, and the reason is told.
     """
     client = _client(CemFile, config_path, control_url, token_file)
-    return _send(client, file, None, compression, as_json)
+    return _send(
+        client,
+        file,
+        as_json,
+        to=None,
+        compression=compression,
+        compact=compact,
+        until_receipt=until_receipt,
+    )
 
 
 async def _receive(
@@ -379,11 +420,86 @@ def _status_command(file_type: type[DsrspFile] | type[CemFile]) -> click.Command
     return status
 
 
+@click.command(short_help="Measure the way to a CEM and back.")
+@_with_control
+@click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
+@click.option(
+    "--wait",
+    "wait_s",
+    default=7200.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait for the echo.",
+)
+@_json_option
+def dsrsp_echo(
+    config_path: Path | None,
+    control_url: str | None,
+    token_file: Path | None,
+    to: str,
+    wait_s: float,
+    as_json: bool,
+) -> int:
+    """Send a CEM a small message that it sends back at once, and tell how long that took.
+
+    It goes through everything that a message goes through: DCC, SM WAN, device, tunnel, and back.
+    """
+    client = _client(DsrspFile, config_path, control_url, token_file)
+    device = EntityId.parse(to)
+
+    async def ask() -> float:
+        async with client:
+            return await client.echo(device, timeout_s=wait_s)
+
+    seconds = run_checked(ask())
+    if as_json:
+        click.echo(json.dumps({"to": str(device), "seconds": seconds}))
+    else:
+        click.echo(f"there and back in {seconds:.3f} s")
+    return 0
+
+
+@click.command(short_help="Tell what a CEM is known to understand.")
+@_with_control
+@click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
+@_json_option
+def dsrsp_capabilities(
+    config_path: Path | None,
+    control_url: str | None,
+    token_file: Path | None,
+    to: str,
+    as_json: bool,
+) -> int:
+    """Tell what a CEM has said that it understands; the gateway sends accordingly.
+
+    Exit code 0: it has said so. 1: not yet.
+    """
+    client = _client(DsrspFile, config_path, control_url, token_file)
+    device = EntityId.parse(to)
+
+    async def ask() -> dict[str, Any] | None:
+        async with client:
+            return await client.capabilities(device)
+
+    told = run_checked(ask())
+    if as_json:
+        click.echo(json.dumps({"to": str(device), "capabilities": told}))
+    elif told is None:
+        click.echo(f"{device} has not said yet what it understands", err=True)
+    else:
+        for name, value in told.items():
+            shown = ", ".join(value) or "none" if isinstance(value, list) else value
+            click.echo(f"{name.replace('_', ' ')}: {shown}")
+    return EXIT_NO if told is None else 0
+
+
 def add_talk_commands(dsrsp: click.Group, cem: click.Group) -> None:
-    """Add ``send``, ``receive`` and ``status`` to the two groups."""
+    """Add ``send``, ``receive``, ``status`` and more to the two groups."""
     dsrsp.add_command(dsrsp_send, "send")
     dsrsp.add_command(_receive_command("DSRSP", DsrspFile))
     dsrsp.add_command(_status_command(DsrspFile))
+    dsrsp.add_command(dsrsp_echo, "echo")
+    dsrsp.add_command(dsrsp_capabilities, "capabilities")
     cem.add_command(cem_send, "send")
     cem.add_command(_receive_command("CEM", CemFile))
     cem.add_command(_status_command(CemFile))

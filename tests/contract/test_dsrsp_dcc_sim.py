@@ -51,6 +51,7 @@ async def system(
 ) -> AsyncIterator[tuple[Simulator, Gateway]]:
     """The simulator and a gateway that know each other's addresses."""
 
+    settings_of_dsrsp = changes.pop("dsrsp", {})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         receive_url = f"http://127.0.0.1:{listener.getsockname()[1]}/smartdcc/duis"
         users = [
@@ -81,6 +82,8 @@ async def system(
                 dcc_url=f"http://127.0.0.1:{simulator.duis_port}",
                 state=str(tmp_path / "dsrsp.sqlite"),
                 test_mode=True,
+                # Once, so that what becomes of one request is what becomes of the message.
+                **({"fragment_attempts": 1} | settings_of_dsrsp),
             )
             async with Gateway(settings, keystore, listener=listener.dup()) as gateway:
                 yield simulator, gateway
@@ -89,12 +92,15 @@ async def system(
 class Device:
     """A device on the simulator's hub that answers each command with given results."""
 
-    def __init__(self, keystore: KeyStore, port: int, results: tuple[int, ...] | None) -> None:
+    def __init__(
+        self, keystore: KeyStore, port: int, results: tuple[int, ...] | None, *, busy: int = 0
+    ) -> None:
         key = keystore.private_key(DEVICE, KeyUsage.DIGITAL_SIGNATURE)
         self._signer = EcdsaSigner(key)
         self._supplier = keystore.certificate(SUPPLIER, KeyUsage.DIGITAL_SIGNATURE)
         self._url = f"ws://127.0.0.1:{port}{device_path(DEVICE)}"
         self._results = results
+        self._busy = busy  # so many commands are answered 02 first
         self.commands: list[Command] = []
 
     async def __aenter__(self) -> Device:
@@ -120,7 +126,9 @@ class Device:
             self.commands.append(command)
             if self._results is not None:
                 labels = len(command.pre_command.labels)
-                results = (self._results * labels)[:labels]
+                busy = len(self.commands) <= self._busy
+                results = ((2,) if busy else self._results) * labels
+                results = results[:labels]
                 response = Response.answering(command, results)
                 await self._link.send(sign_response(response, self._signer).to_bytes())
 
@@ -137,7 +145,10 @@ async def test_a_message_goes_down_and_one_comes_up(keystore: KeyStore, tmp_path
         handle = await gateway.send(DEVICE, bytes(range(256)))
         status = await handle.wait()
         assert status.state is DeliveryState.REASSEMBLED, status
-        assert len(device.commands) == status.fragments_total
+        first = status.first_counter
+        assert first is not None
+        counters = {command.pre_command.originator_counter for command in device.commands}
+        assert counters >= set(range(first, first + status.fragments_total))
         encoded = encode_message(
             b"an answer", carrier=ECS200, originator=Originator.CEM, tunnel_message_id=0
         )
@@ -187,8 +198,17 @@ async def test_a_silent_device_is_told(keystore: KeyStore, tmp_path: Path) -> No
 async def test_a_device_that_refuses_a_label_is_told(keystore: KeyStore, tmp_path: Path) -> None:
     async with (
         system(keystore, tmp_path) as (simulator, gateway),
-        Device(keystore, simulator.device_port, (0, 2)),
+        Device(keystore, simulator.device_port, (0, 3)),
     ):
         status = await (await gateway.send(DEVICE, bytes(range(100)))).wait()
     assert status.state is DeliveryState.FAILED
-    assert "label 2: 02 temporary failure" in (status.reason or "")
+    assert "label 2: 03 not allowed" in (status.reason or "")
+
+
+async def test_a_device_that_is_busy_is_asked_again(keystore: KeyStore, tmp_path: Path) -> None:
+    async with (
+        system(keystore, tmp_path, dsrsp={"fragment_retry_first_s": 0.02}) as (simulator, gateway),
+        Device(keystore, simulator.device_port, (0,), busy=6),
+    ):
+        status = await (await gateway.send(DEVICE, b"x")).wait()
+    assert status.state is DeliveryState.REASSEMBLED

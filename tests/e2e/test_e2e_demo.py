@@ -31,7 +31,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_the_demo_tells_the_journey_of_each_message(demo: tuple[str, Path]) -> None:
     output, _ = demo
     assert "oadrDistributeEvent" in output
-    assert "7 of 7 messages arrived byte for byte as they were sent" in output
+    assert "7 of 7 messages arrived as they were sent" in output
+    assert "byte for byte as sent" in output
+    assert "equal as canonical XML" in output
     assert "\x1b[" not in output  # no colours when not a terminal
 
 

@@ -79,7 +79,9 @@ class FakeGateway:
 
 @asynccontextmanager
 async def serving(gateway: FakeGateway, **options: Any) -> AsyncIterator[tuple[str, ControlClient]]:
-    async def send(to: EntityId | None, message: bytes, compression: str) -> FakeHandle:
+    async def send(
+        to: EntityId | None, message: bytes, compression: str, compact: bool | None
+    ) -> FakeHandle:
         return gateway.handle("known")
 
     interface = ControlInterface(gateway, send, TOKEN, {Unknown: 404, Failing: 503})

@@ -71,16 +71,18 @@ class Acquaintances:
         octets = self._told[peer] = self.own.build_body()
         return octets
 
-    def restore_known(self, peer: bytes, saved: bytes) -> None:
-        """Take over what learn returned.
+    def restore_known(self, peer: bytes, saved: bytes) -> Capabilities:
+        """Take over what learn returned, and return what it says.
 
         Raises:
             StateError: something else.
         """
         try:
-            self._known[peer] = Capabilities.parse_untrusted(Reader(saved, "saved capabilities"))
+            known = Capabilities.parse_untrusted(Reader(saved, "saved capabilities"))
         except (ControlInvalid, LocalError) as error:
             raise StateError(f"the capabilities saved of peer {peer.hex()}: {error}") from None
+        self._known[peer] = known
+        return known
 
     def restore_told(self, peer: bytes, saved: bytes) -> None:
         """Take over what told returned."""

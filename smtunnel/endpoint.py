@@ -354,7 +354,7 @@ class Endpoint:
             elif kind == "o":
                 self._inbound.batcher.restore(peer, octets, now)
             elif kind == "c":
-                self._outbound.acquaintances.restore_known(peer, octets)
+                self._outbound.restore_known(peer, octets)
             elif kind == "a":
                 self._outbound.acquaintances.restore_told(peer, octets)
             else:

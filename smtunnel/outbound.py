@@ -137,6 +137,7 @@ class Outbound:
     def learn(self, work: Work, peer: bytes, capabilities: Capabilities) -> None:
         """Take what a peer says it understands."""
         saved = self.acquaintances.learn(peer, capabilities)
+        self.sender.limit_messages(peer, capabilities.partial_messages)
         if saved is not None:
             work.saves[f"{peer.hex()}/c"] = saved
             work.news.append(ControlNews(peer, capabilities))
@@ -210,6 +211,15 @@ class Outbound:
         self.take(work, events)
 
     # Restart
+
+    def restore_known(self, peer: bytes, saved: bytes) -> None:
+        """Take over the row ``c`` of a peer.
+
+        Raises:
+            StateError: something else than what was saved.
+        """
+        known = self.acquaintances.restore_known(peer, saved)
+        self.sender.limit_messages(peer, known.partial_messages)
 
     def restore(self, work: Work, rows: dict[str, bytes]) -> None:
         """Take over the sender's rows.

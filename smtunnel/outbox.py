@@ -26,9 +26,10 @@ class Recipient:
         live: messages that have an id, in the order of sending.
         in_flight: attempts whose result is awaited.
         ready: True while it stands in the outbox's line.
+        holds: how many incomplete messages it holds; None: not known.
     """
 
-    __slots__ = ("ids", "in_flight", "live", "queues", "ready")
+    __slots__ = ("holds", "ids", "in_flight", "live", "queues", "ready")
 
     def __init__(self) -> None:
         self.ids = (MessageIds(), MessageIds())
@@ -36,6 +37,7 @@ class Recipient:
         self.live: list[OutgoingMessage] = []
         self.in_flight = 0
         self.ready = False
+        self.holds: int | None = None
 
     def add_live(self, message: OutgoingMessage) -> None:
         """Add a message that has got its id."""

@@ -94,6 +94,10 @@ class MessageSender:
         recipient = self._outbox.recipient(peer)
         return len(recipient.queues[True]) + recipient.ids[True].live
 
+    def limit_messages(self, peer: bytes, partial_messages: int) -> None:
+        """Keep no more messages in flight to a peer than it holds incomplete ones."""
+        self._outbox.recipient(peer).holds = partial_messages
+
     # Inputs from this end
 
     def enqueue(
@@ -465,7 +469,10 @@ class MessageSender:
     def _start_next(
         self, events: list[SenderEvent], recipient: Recipient
     ) -> OutgoingMessage | None:
-        limits = (self._policy.messages_in_flight, CONTROL_MESSAGES_IN_FLIGHT)
+        most = self._policy.messages_in_flight
+        if recipient.holds is not None:
+            most = min(most, recipient.holds)
+        limits = (most, CONTROL_MESSAGES_IN_FLIGHT)
         for control in (True, False):
             ids = recipient.ids[control]
             message = recipient.next_queued(control)

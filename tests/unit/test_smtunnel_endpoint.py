@@ -277,6 +277,17 @@ def test_a_message_that_is_too_long_for_the_peer_is_refused_at_once() -> None:
     pair.send_down("d", NOISE[:100])
 
 
+def test_no_more_messages_are_in_flight_than_the_peer_holds() -> None:
+    pair = Pair(limits=replace(Limits(), partial_messages_per_peer=2))
+    pair.introduce()
+    pair.dsrsp.restart()
+    for number in range(4):
+        pair.send_down(f"d{number}", NOISE[:200])
+    assert {transmit.ref for transmit in pair.dsrsp.waiting} == {"d0", "d1"}
+    pair.carry()
+    assert len(pair.cem.received) == 4
+
+
 def test_what_is_lost_on_the_way_up_is_asked_for() -> None:
     pair = Pair()
     pair.introduce()

@@ -10,6 +10,7 @@
     GET  /admin/v1/behaviour                   -> 200 {"copies": 1, "delay_s": 0.0}
     PUT  /admin/v1/behaviour                   the same -> 204
     ...  /admin/v1/faults                      see dcc_sim.admin_faults
+    GET  /admin/v1/journeys...                 see dcc_sim.admin_journeys
 
 A serial number is a decimal number as text: JSON's numbers are too short for it. Every request
 carries ``Authorization: Bearer TOKEN``. Errors are JSON: {"error": "..."}.
@@ -26,7 +27,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from dcc_sim.admin_faults import add_fault_routes
+from dcc_sim.admin_journeys import add_journey_routes
 from dcc_sim.core.dcc import Dcc
+from dcc_sim.core.journeys import Journeys
 from dcc_sim.core.quarantine import QuarantinedCommand
 from dcc_sim.core.state import ResponseBehaviour
 from dcc_sim.engine import Engine
@@ -54,12 +57,13 @@ class _Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serial: str
 
 
-def make_admin_app(engine: Engine, token: str) -> web.Application:
+def make_admin_app(engine: Engine, token: str, journeys: Journeys) -> web.Application:
     """Return the web application that belongs under ``PATH_PREFIX``.
 
     Args:
         engine: does what is asked.
         token: the secret of the callers, at least ``MIN_TOKEN_CHARS`` characters.
+        journeys: what it has seen lately.
 
     Raises:
         ConfigError: the token is too short.
@@ -76,6 +80,7 @@ def make_admin_app(engine: Engine, token: str) -> web.Application:
     _add_revocations(app, engine)
     _add_behaviour(app, engine)
     add_fault_routes(app, engine)
+    add_journey_routes(app, journeys)
     return app
 
 

@@ -21,6 +21,7 @@ from dcc_sim.assembly import Assembly
 from dcc_sim.config import DccSimConfig
 from dcc_sim.core.effects import Restart
 from dcc_sim.core.faults import Fault, Faults
+from dcc_sim.core.journeys import Journeys
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.network import NetworkProfile
 from dcc_sim.core.quarantine import QuarantinedCommand
@@ -30,6 +31,7 @@ from dcc_sim.engine import Engine
 from dcc_sim.errors import ConfigError, DccSimError
 from dcc_sim.http_services import make_app
 from dcc_sim.logs import quiet_logger
+from dcc_sim.page import add_page
 from dcc_sim.poster import Poster
 from dcc_sim.smki_service import make_smki_app
 from gbcs.duis import Schema
@@ -59,7 +61,8 @@ class Simulator:
         scenario: faults that come at their times.
         smki_listener: a listening socket for the SMKI repository, instead of config.smki_listen.
         admin_token: the secret of those who may use the admin interface, which is served beside
-            the services for users; None: there is none.
+            the services for users; None: there is none. With it the last journeys are kept in
+            memory, for the page at "/".
 
     Entering raises:
         ConfigError: an address cannot be listened on, there is no such network profile, or the
@@ -89,7 +92,10 @@ class Simulator:
         self._schema = schema
         self._clock = clock
         self._random_octets = random_octets
-        self._journal = NullJournal() if journal is None else journal
+        self._journal: Journal = NullJournal() if journal is None else journal
+        self._journeys: Journeys | None = None
+        if admin_token is not None:
+            self._journal = self._journeys = Journeys(self._journal, clock)
         self._duis_listener = duis_listener
         self._device_listener = device_listener
         self._smki_listener = smki_listener
@@ -258,8 +264,10 @@ class Simulator:
         await server.start(engine, devices)
         timeout_s = config.request_timeout_s
         app = make_app(engine, request_timeout_s=timeout_s)
-        if self._admin_token is not None:
-            app.add_subapp(ADMIN_PATH_PREFIX, make_admin_app(engine, self._admin_token))
+        add_page(app)
+        if self._admin_token is not None and self._journeys is not None:
+            admin = make_admin_app(engine, self._admin_token, self._journeys)
+            app.add_subapp(ADMIN_PATH_PREFIX, admin)
         await _serve(stack, app, duis)
         await _serve(stack, make_smki_app(engine, request_timeout_s=timeout_s), smki)
         # First to be stopped: nothing may be promised while the rest closes.

@@ -63,7 +63,8 @@ class LocalSystem:
         pki: the folder that `smtunnel pki init` made.
         identities: who is who in it.
         duis_schema: validates all DUIS messages against the official schema, when given.
-        settings: extra TOML lines for the tables "simulator", "dsrsp" and "cem".
+        settings: extra TOML lines for the tables "simulator", "dsrsp" and "cem", and for the user
+            "supplier" of the simulator.
 
     Use as an async context manager: on entry all three run and are ready.
     """
@@ -127,7 +128,7 @@ class LocalSystem:
         return str(self._daemons[name].ready["control"])
 
     def token_file(self, name: str) -> Path:
-        """Return the path of a gateway daemon's control token."""
+        """Return the path of a gateway's control token, or of dcc-sim's admin token."""
         return self.folder / f"{name}.token"
 
     def control(self, name: str) -> ControlClient:
@@ -216,6 +217,7 @@ class LocalSystem:
             "dcc-sim",
             [duis, device],
             f"""
+            admin_token_file = "dcc-sim.token"
             [simulator]
             duis_listen = "fd:{duis.fileno()}"
             device_listen = "fd:{device.fileno()}"
@@ -229,6 +231,7 @@ class LocalSystem:
             entity_id = "{who.supplier_id}"
             role = "supplier"
             receive_url = "{receive_url}"
+            {self._settings.get("supplier", "")}
             [[simulator.users]]
             entity_id = "{who.load_controller_id}"
             role = "load-controller"

@@ -401,6 +401,8 @@ class CommandDesk:
             originator=str(message.originator_id),
             target=str(message.target_id),
             originator_counter=message.originator_counter,
+            results=bytes(message.results) if isinstance(message, Response) else None,
+            alert_code=f"{message.alert_code:04X}" if isinstance(message, Alert) else None,
             octets=octets,
         )
 

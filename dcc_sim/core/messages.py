@@ -198,15 +198,17 @@ class DuisWriter:
                 Severity.WARNING, f"{kind} {reference} is for {user}, no user of this DCC: dropped"
             )
             return []
-        xml = self._build(response, self._signer, settings.receive_url)
+        xml = self._build(response, self._signer, settings.receive_url, about=reference)
         return [
             self._state.next_posting(user, reference=reference, kind=kind, xml=xml, now=now)
             for _ in range(self._state.behaviour.copies)
         ]
 
-    def _build(self, response: Response, signer: XmlSigner | None, service: str) -> bytes:
+    def _build(
+        self, response: Response, signer: XmlSigner | None, service: str, *, about: str = ""
+    ) -> bytes:
         xml = build_response(response, signer)
-        reference = response.request_id or response.response_id
+        reference = str(response.request_id or response.response_id or about)
         if self._schema is not None:
             try:
                 self._schema.validate(xml)
@@ -219,8 +221,19 @@ class DuisWriter:
             hop="response",
             direction="out",
             service=service,
-            request_id="" if reference is None else str(reference),
+            request_id=reference,
             kind=type(response.body).__name__,
+            code=str(response.response_code),
+            alert_code=_alert_code(response),
             xml=xml,
         )
         return xml
+
+
+def _alert_code(response: Response) -> str | None:
+    match response.body:
+        case DeviceAlertBody(alert_code):
+            return f"{alert_code:04X}"
+        case DccAlertBody(alert_code):
+            return alert_code
+    return None

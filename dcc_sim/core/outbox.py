@@ -82,6 +82,7 @@ class Outbox:
         self._state.storage.delete_posting(posting_id)
         user = waiting.row.user
         self._in_flight[user].discard(posting_id)
+        self._tell("taken", waiting.row)
         self._state.note(
             Severity.INFO, f"posted {waiting.row.kind} {waiting.row.reference} to {user}"
         )
@@ -109,12 +110,14 @@ class Outbox:
         if now >= row.created + config.hold_limit_s:
             del self._waiting[posting_id]
             self._state.storage.delete_posting(posting_id)
+            self._tell("dropped", row, reason)
             self._state.note(
                 Severity.ERROR,
                 f"dropped {row.kind} {row.reference}: {row.user} did not take it for "
                 f"{config.hold_limit_s:g} s: {reason}",
             )
         else:
+            self._tell("failed", row, reason)
             pause = self._pause(waiting, reason, now)
             waiting.failures += 1
             waiting.paused = True
@@ -132,6 +135,17 @@ class Outbox:
     def get_timer(self) -> float | None:
         """Return when handle_timer is to be called, in seconds since 1970."""
         return self._pauses[0][0] if self._pauses else None
+
+    def _tell(self, outcome: str, row: PostingRow, reason: str | None = None) -> None:
+        self._state.journal.record(
+            "post",
+            reference=row.reference,
+            user=str(row.user),
+            kind=row.kind,
+            outcome=outcome,
+            reason=reason,
+            octets=len(row.xml),
+        )
 
     def _pause(self, waiting: _Waiting, reason: str, now: float) -> float:
         config = self._state.config

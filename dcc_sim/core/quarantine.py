@@ -103,10 +103,13 @@ class Quarantine:
         self._held[reference] = held
         self._by_user[row.user] += 1
         self._outbox.enqueue(postings, now)
+        why = (
+            f"more than {threshold.limit} of {threshold.service_reference_variant} "
+            f"in {threshold.period_s:g} s"
+        )
+        self._tell("held", row, reference, why)
         self._state.note(
-            Severity.WARNING,
-            f"quarantined {row.request_id}, event {reference}: more than {threshold.limit} of "
-            f"{threshold.service_reference_variant} in {threshold.period_s:g} s",
+            Severity.WARNING, f"quarantined {row.request_id}, event {reference}: {why}"
         )
 
     def release(self, event_reference: int, now: float) -> None:
@@ -130,6 +133,7 @@ class Quarantine:
             row = replace(row, state=state)
             self._state.storage.save_released(row, event_reference, postings)
             self._commands.take_over(row, now)
+        self._tell("released", row, event_reference)
         self._forget(held)
         self._outbox.enqueue(postings, now)
         self._state.note(Severity.INFO, f"released {row.request_id}, event {event_reference}")
@@ -145,9 +149,21 @@ class Quarantine:
         postings = self._writer.command_failed(row, Check.RELEASED, now)
         self._state.storage.save_discarded(row, event_reference, postings)
         del self._state.commands[(row.user, row.originator_counter)]
+        self._tell("discarded", row, event_reference)
         self._forget(held)
         self._outbox.enqueue(postings, now)
         self._state.note(Severity.WARNING, f"discarded {row.request_id}, event {event_reference}")
+
+    def _tell(
+        self, outcome: str, row: CommandRow, event_reference: int, reason: str | None = None
+    ) -> None:
+        self._state.journal.record(
+            "quarantine",
+            reference=row.request_id,
+            outcome=outcome,
+            event_reference=event_reference,
+            reason=reason,
+        )
 
     def _find(self, event_reference: int) -> QuarantineRow:
         held = self._held.get(event_reference)

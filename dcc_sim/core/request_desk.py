@@ -206,6 +206,14 @@ class RequestDesk:
     ) -> None:
         what = "what came in" if request is None else str(request.request_id)
         code = self._state.config.code_of(refusal.check)
+        self._state.journal.record(
+            "refused",
+            reference="" if request is None else str(request.request_id),
+            service=service.value,
+            code=code,
+            check=refusal.check.name,
+            reason=str(refusal),
+        )
         self._state.note(
             Severity.WARNING,
             f"refused {what} at {service.value}: {code} {refusal.check.name}: {refusal}",
@@ -219,6 +227,8 @@ class RequestDesk:
             service=service.value,
             request_id="" if request is None else str(request.request_id),
             kind="unreadable" if request is None else type(request.body).__name__,
+            variant=None if request is None else request.service_reference_variant,
+            command_variant=None if request is None else request.command_variant,
             xml=octets,
         )
 

@@ -292,6 +292,7 @@ class Network:
             device=str(flight.parcel.device),
             reference=flight.parcel.reference,
             copy=flight.copy,
+            octets=len(flight.octets),
             outcome=outcome,
             reason=", ".join(flight.reasons),
             entered_s=round(flight.entered, 6),

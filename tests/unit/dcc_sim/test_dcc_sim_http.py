@@ -25,7 +25,7 @@ async def still_serves(world):
 @pytest.mark.parametrize(
     ("method", "path", "content_type", "octets", "status", "why"),
     [
-        ("POST", "/", "application/xml", b"<a/>", 404, "404"),
+        ("POST", "/", "application/xml", b"<a/>", 405, "405"),
         ("POST", "/api/v1/serviceX", "application/xml", b"<a/>", 404, "404"),
         ("POST", "/api/v1/serviceT/", "application/xml", b"<a/>", 404, "404"),
         ("GET", "/api/v1/serviceT", "application/xml", b"", 405, "405"),

@@ -44,6 +44,12 @@ class Recipient:
         self.live.append(message)
         self.live.sort(key=lambda held: (not held.control, -held.priority, held.sequence))
 
+    def has_room(self) -> bool:
+        """Tell whether the peer holds one more message that comes in several fragments."""
+        if self.holds is None:
+            return True
+        return sum(m.total > 1 and not m.control for m in self.live) < self.holds
+
     def next_queued(self, control: bool) -> OutgoingMessage | None:
         """Return the message whose turn is next."""
         queue = self.queues[control]

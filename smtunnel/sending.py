@@ -95,7 +95,7 @@ class MessageSender:
         return len(recipient.queues[True]) + recipient.ids[True].live
 
     def limit_messages(self, peer: bytes, partial_messages: int) -> None:
-        """Keep no more messages in flight to a peer than it holds incomplete ones."""
+        """Begin no message of several fragments while a peer may hold so many incomplete ones."""
         self._outbox.recipient(peer).holds = partial_messages
 
     # Inputs from this end
@@ -469,14 +469,13 @@ class MessageSender:
     def _start_next(
         self, events: list[SenderEvent], recipient: Recipient
     ) -> OutgoingMessage | None:
-        most = self._policy.messages_in_flight
-        if recipient.holds is not None:
-            most = min(most, recipient.holds)
-        limits = (most, CONTROL_MESSAGES_IN_FLIGHT)
+        limits = (self._policy.messages_in_flight, CONTROL_MESSAGES_IN_FLIGHT)
         for control in (True, False):
             ids = recipient.ids[control]
             message = recipient.next_queued(control)
             if message is None or ids.live >= limits[control]:
+                continue
+            if message.total > 1 and not control and not recipient.has_room():
                 continue
             message_id, avoid_tags = ids.take()
             first = self._counters.issue_block(message.total, avoid_tags=avoid_tags)

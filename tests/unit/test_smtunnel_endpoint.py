@@ -286,6 +286,10 @@ def test_no_more_messages_are_in_flight_than_the_peer_holds() -> None:
     assert {transmit.ref for transmit in pair.dsrsp.waiting} == {"d0", "d1"}
     pair.carry()
     assert len(pair.cem.received) == 4
+    # One fragment alone is never held.
+    for number in range(4):
+        pair.send_down(f"e{number}", b"short")
+    assert len(pair.dsrsp.waiting) == 4
 
 
 def test_what_is_lost_on_the_way_up_is_asked_for() -> None:

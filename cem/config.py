@@ -19,7 +19,7 @@ _AT_LEAST_ONE = (
     "finished_messages",
     "replay_window",
     "messages_in_flight",
-    "attempts_per_fragment",
+    "fragment_attempts",
 )
 _POSITIVE = (
     "reconnect_min_s",
@@ -31,7 +31,7 @@ _POSITIVE = (
     "receipt_timeout_max_s",
     "message_lifetime_s",
 )
-_ONE_OCTET = ("messages_in_flight", "attempts_per_fragment")
+_ONE_OCTET = ("messages_in_flight", "fragment_attempts")
 
 
 class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,11 +68,12 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         alert_window_s: length of that window, in seconds.
         messages_in_flight: how many messages may wait for their receipt before the next is
             begun, 1 to 255.
-        attempts_per_fragment: how often a fragment is sent, and a receipt waited for, 1 to 255.
+        fragment_attempts: how often a fragment is sent, and a receipt waited for, 1 to 255.
         receipt_timeout_s: wait for a receipt before it is asked for, in seconds; doubles. It
             should cover the time in which the DSRSP gathers receipts, and one command's way.
         receipt_timeout_max_s: the longest such wait, in seconds.
-        message_lifetime_s: a message that is not confirmed in this time fails, in seconds.
+        message_lifetime_s: a message that is not confirmed in this time fails, in seconds. Also
+            how long a message from the DSRSP may lack fragments.
     """
 
     device_id: EntityId
@@ -97,7 +98,7 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     alerts_per_window: int = 16
     alert_window_s: float = 60.0
     messages_in_flight: int = 16
-    attempts_per_fragment: int = 8
+    fragment_attempts: int = 8
     receipt_timeout_s: float = 300.0
     receipt_timeout_max_s: float = 21_600.0
     message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
@@ -146,7 +147,7 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             messages_in_flight=self.messages_in_flight,
             fragments_per_window=self.alerts_per_window or None,
             window_s=self.alert_window_s,
-            attempts_per_fragment=self.attempts_per_fragment,
+            attempts_per_fragment=self.fragment_attempts,
             receipt_timeout_s=self.receipt_timeout_s,
             receipt_timeout_max_s=self.receipt_timeout_max_s,
             message_lifetime_s=self.message_lifetime_s,

@@ -13,6 +13,7 @@ from cem.ports import BuiltAlert
 from gbcs.entity_id import EntityId
 from gbcs.ports import Journal
 from smtunnel import (
+    Compression,
     ControlReceived,
     DeliveryState,
     Event,
@@ -74,6 +75,7 @@ class Teller:
             direction="up",
             peer=str(EntityId(alert.peer)),
             message_ref=alert.ref,
+            control=header.compression is Compression.CONTROL,
             tunnel_message_id=header.tunnel_message_id,
             index=alert.index,
             originator_counter=alert.originator_counter,

@@ -128,9 +128,16 @@ class SqliteStore:
 
     @contextmanager
     def _save(self) -> Iterator[None]:
+        """Write with one statement, which SQLite does wholly or not at all."""
         with self._errors("write"):
             if not self._db.in_transaction:
                 self._db.execute("BEGIN IMMEDIATE")
+            yield
+
+    @contextmanager
+    def _save_together(self) -> Iterator[None]:
+        """Write with several statements, wholly or not at all."""
+        with self._save():
             self._db.execute("SAVEPOINT save")
             try:
                 yield
@@ -249,7 +256,7 @@ class SqliteStore:
 
     def save_transformed(self, row: CommandRow, displaced: int | None) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._use_counter(row.user, row.originator_counter, displaced)
             self._db.execute(
                 "INSERT INTO command (user, originator_counter, device, state, pre_command,"
@@ -268,7 +275,7 @@ class SqliteStore:
 
     def save_counter(self, user: EntityId, counter: int, displaced: int | None) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._use_counter(user, counter, displaced)
 
     def _use_counter(self, user: EntityId, counter: int, displaced: int | None) -> None:
@@ -290,13 +297,13 @@ class SqliteStore:
 
     def save_timed_out(self, row: CommandRow, postings: Sequence[PostingRow]) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._update(row)
             self._insert(postings)
 
     def save_answered(self, row: CommandRow, postings: Sequence[PostingRow]) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._delete(row)
             self._insert(postings)
 
@@ -304,7 +311,7 @@ class SqliteStore:
         self, row: CommandRow, held: QuarantineRow, postings: Sequence[PostingRow]
     ) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._update(row)
             self._db.execute(
                 "INSERT INTO quarantine VALUES (?, ?, ?, ?)",
@@ -321,7 +328,7 @@ class SqliteStore:
         self, row: CommandRow, event_reference: int, postings: Sequence[PostingRow]
     ) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._update(row)
             self._leave_quarantine(event_reference)
             self._insert(postings)
@@ -330,7 +337,7 @@ class SqliteStore:
         self, row: CommandRow, event_reference: int, postings: Sequence[PostingRow]
     ) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._delete(row)
             self._leave_quarantine(event_reference)
             self._insert(postings)
@@ -367,7 +374,7 @@ class SqliteStore:
 
     def save_postings(self, postings: Sequence[PostingRow]) -> None:
         """See Storage."""
-        with self._save():
+        with self._save_together():
             self._insert(postings)
 
     def delete_posting(self, posting_id: int) -> None:

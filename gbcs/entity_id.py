@@ -29,9 +29,10 @@ class EntityId:
     """
 
     # No dataclass: readers of configuration files would take one for a table of its fields.
-    __slots__ = ("octets",)
+    __slots__ = ("_text", "octets")
 
     octets: bytes
+    _text: str
 
     def __init__(self, octets: bytes) -> None:
         if not isinstance(octets, bytes) or len(octets) != ENTITY_ID_OCTETS:
@@ -85,7 +86,13 @@ class EntityId:
         return self.octets.hex()
 
     def __str__(self) -> str:
-        return self.octets.hex("-").upper()
+        # Kept: one identifier stands in many messages and log lines.
+        try:
+            return self._text
+        except AttributeError:
+            text = self.octets.hex("-").upper()
+            object.__setattr__(self, "_text", text)
+            return text
 
     def __repr__(self) -> str:
         return f"EntityId({str(self)!r})"

@@ -327,6 +327,15 @@ class KeyStore:
         for item in path:
             _check_validity(item, at)
 
+    def validity(self, certificate: Certificate) -> tuple[datetime, datetime]:
+        """Return from when until when a certificate and all those above it are valid.
+
+        Raises:
+            CertificateRefused: it has no path to what is trusted.
+        """
+        path = self._paths.get(certificate) or self._path(certificate)
+        return max(item.not_before for item in path), min(item.not_after for item in path)
+
     def _path(self, certificate: Certificate) -> tuple[Certificate, ...]:
         """Return the certificate and those above it, signatures checked."""
         path = [certificate]

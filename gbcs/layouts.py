@@ -267,6 +267,20 @@ class _Length(c.Construct):  # type: ignore[misc]
         stream.write(length_octets(obj))
         return obj
 
+    def _emitparse(self, code: Any) -> str:
+        code.append(
+            "def read_length(io):\n"
+            "    first = io.read(1)[0]\n"
+            # Longer ones do not exist: octets that claim one are not what building gives again.
+            "    count = min(first - 0x80, 2)\n"
+            "    return first if count < 0 else int.from_bytes(io.read(count), 'big')\n"
+        )
+        return "read_length(io)"
+
+    def _emitbuild(self, code: Any) -> str:
+        code.append("from gbcs.layouts import length_octets")
+        return "io.write(length_octets(obj))"
+
 
 def length_octets(length: int) -> bytes:
     """Return an A-XDR length (0 to 65535) in its shortest form.
@@ -542,8 +556,10 @@ class Layout:
 
     def build_body(self, values: Mapping[str, Any]) -> bytes:
         """Build grouping header and content from values that the caller has checked."""
-        octets: bytes = self._compiled_body.build(values)
-        return octets
+        # Without construct's own way in, which prepares a context that records do not use.
+        stream = BytesIO()
+        self._compiled_body.buildfunc(values, stream, None)
+        return stream.getvalue()
 
     def read_unchecked(self, octets: bytes) -> Mapping[str, Any] | None:
         """Read fast, checking little; None when it cannot be read at all.
@@ -551,8 +567,8 @@ class Layout:
         The caller must compare what building the result gives with the octets.
         """
         try:
-            values: Mapping[str, Any] = self._compiled.parse(octets)
-        except (c.ConstructError, struct.error, ValueError):
+            values: Mapping[str, Any] = self._compiled.parsefunc(BytesIO(octets), None)
+        except (c.ConstructError, struct.error, ValueError, IndexError):
             return None
         return values
 

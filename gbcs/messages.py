@@ -58,6 +58,7 @@ _CIPHERED = 0xDD
 _GENERAL_SIGNING = 0xDF
 _CRA_OFFSET = 2
 _MESSAGE_CODE = slice(31, 33)
+_LABEL_COUNT_OFFSET = 6
 _ECS46A_COMMAND = (b"\x01", b"\x00\x53")
 _ECS46A_RESPONSE = (b"\x02", b"\x00\x53")
 _ECS200_ALERT = (b"\x03", b"\x01\x23")
@@ -96,6 +97,19 @@ def parse_untrusted(octets: bytes) -> Message:
         return make(strict.values)
     except BuildError as error:
         raise FormatError(str(error)) from None
+
+
+def label_count(pre_command: bytes) -> int:
+    """Return how many labels a pre-command sets, without reading all of it.
+
+    Args:
+        pre_command: the octets of one that was read or made here.
+    """
+    # The count of a list stands after tag and priority, invoke id and an empty field.
+    length = _MESSAGE_CODE.stop
+    first = pre_command[length]
+    content = length + 1 + (0 if first < 0x80 else first - 0x80)
+    return pre_command[content + _LABEL_COUNT_OFFSET]
 
 
 def layout_of(octets: bytes) -> Layout:

@@ -28,7 +28,7 @@ from gbcs.duis import RequestId
 from gbcs.duis.codes import DccAlertCode
 from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, FormatError, SignatureInvalid
-from gbcs.messages import Alert, PreCommand, Response, parse_untrusted
+from gbcs.messages import Alert, Response, label_count, parse_untrusted
 
 
 @dataclass(slots=True)
@@ -344,8 +344,7 @@ class CommandDesk:
             )
         if row.device != response.originator_id:
             raise DeviceMessageRefused(f"a response to {row.request_id}, another device's command")
-        command = parse_untrusted(row.pre_command)
-        labels = len(command.labels) if isinstance(command, PreCommand) else 0
+        labels = label_count(row.pre_command)
         if len(response.results) != labels:
             raise DeviceMessageRefused(
                 f"{len(response.results)} results for the {labels} labels of {row.request_id}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from dcc_sim.core.checks import Check
@@ -52,7 +53,7 @@ from gbcs.errors import (
 from gbcs.messages import PreCommand, SignedPreCommand, parse_untrusted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Submission:
     """A request that could be read, and where and when it came in.
 
@@ -70,6 +71,15 @@ class Submission:
     def request(self) -> Request:
         """The request itself."""
         return self.parsed.message
+
+    @cached_property
+    def pre_command(self) -> PreCommand:
+        """STRUCTURE: the pre-command that it asks for.
+
+        Raises:
+            RequestRefused: the body is no set of labels that a command can carry.
+        """
+        return transform(self.request)
 
 
 RequestCheck: TypeAlias = Callable[[Submission, State, Keys], None]
@@ -231,7 +241,8 @@ def check_structure(submission: Submission, _state: State, _keys: Keys) -> None:
     """STRUCTURE: the body is the service's; what is to be transformed fits a command."""
     request = submission.request
     if request.command_variant == TRANSFORM_VARIANT:
-        transform(request)
+        # Making it is the check; it is kept.
+        _ = submission.pre_command
     elif submission.service is Service.NON_DEVICE:
         expected = _NON_DEVICE_BODIES[request.service_reference_variant]
         if not isinstance(request.body, expected):
@@ -263,7 +274,7 @@ def check_counter(submission: Submission, state: State, _keys: Keys) -> None:
                 case Service.NON_DEVICE:
                     raise _used_before(request)
                 case Service.TRANSFORM:
-                    _check_repeated_transform(request, row)
+                    _check_repeated_transform(submission, row)
                 case Service.SEND_COMMAND:
                     _check_not_accepted(request, row)
 
@@ -276,14 +287,14 @@ def _check_not_accepted(request: Request, row: CommandRow | None) -> None:
         )
 
 
-def _check_repeated_transform(request: Request, row: CommandRow | None) -> None:
+def _check_repeated_transform(submission: Submission, row: CommandRow | None) -> None:
     """A transform may be asked for again, word for word, until its pre-command comes signed."""
     if (
         row is None
         or row.state is not CommandState.TRANSFORMED
-        or transform(request).to_bytes() != row.pre_command
+        or submission.pre_command.to_bytes() != row.pre_command
     ):
-        raise _used_before(request)
+        raise _used_before(submission.request)
 
 
 def _used_before(request: Request) -> RequestRefused:

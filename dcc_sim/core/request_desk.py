@@ -19,7 +19,6 @@ from dcc_sim.core.request_checks import (
     check_correlation,
     check_gbcs_signature,
     signed_pre_command,
-    transform,
 )
 from dcc_sim.core.services import LOCAL_DELIVERY_ALONE, LOCAL_DELIVERY_VARIANTS, Service
 from dcc_sim.core.state import State
@@ -106,7 +105,7 @@ class RequestDesk:
         for check in ALL_REQUESTS:
             check(submission, self._state, self._keys)
         if service is Service.TRANSFORM:
-            return self._transform(parsed.message, now)
+            return self._transform(submission)
         if service is Service.NON_DEVICE:
             return self._do_without_device(parsed.message, now)
         return self._accept(submission)
@@ -123,8 +122,9 @@ class RequestDesk:
             service=Service.NON_DEVICE,
         )
 
-    def _transform(self, request: Request, now: float) -> bytes:
-        pre_command = transform(request).to_bytes()
+    def _transform(self, submission: Submission) -> bytes:
+        request, now = submission.request, submission.now
+        pre_command = submission.pre_command.to_bytes()
         again = self._state.command(request.originator_id, request.originator_counter) is not None
         if not again:
             self._state.add_transformed(

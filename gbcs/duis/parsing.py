@@ -44,7 +44,6 @@ from gbcs.duis.signature import (
     DetachedSignature,
     check_signature,
     detach_signature,
-    read_signature,
 )
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError, CertificateRefused, DuisFormatError, XmlSignatureInvalid
@@ -86,7 +85,7 @@ class _Signed:
         if self._signature is None:
             return None
         try:
-            signature = read_signature(self._signature.element)
+            signature = self._signature.read()
         except XmlSignatureInvalid:
             return None
         return signature.issuer_name, signature.serial
@@ -96,7 +95,7 @@ class _Signed:
     ) -> Certificate:
         if self._signature is None:
             raise XmlSignatureInvalid("the message is not signed")
-        signature = read_signature(self._signature.element)
+        signature = self._signature.read()
         certificate = keystore.by_issuer_and_serial(signature.issuer_name, signature.serial)
         if certificate is None:
             raise CertificateRefused(

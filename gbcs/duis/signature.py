@@ -55,6 +55,19 @@ _SIGNED_INFO = (
     "<ds:DigestValue>%s</ds:DigestValue></ds:Reference></ds:SignedInfo>"
 )
 
+# The whole element as canonical XML has it when nothing in it is unusual. Canonical XML leaves
+# nothing out but comments, which are refused before: what matches says exactly this.
+_BASE64_32, _BASE64_64 = "([A-Za-z0-9+/]{43}=)", "([A-Za-z0-9+/]{86}==)"
+_USUAL = re.compile(
+    f'<ds:Signature xmlns:ds="{re.escape(SIGNATURE_NAMESPACE)}">'
+    + _BASE64_32.join(map(re.escape, (_SIGNED_INFO % ("", "@")).split("@")))
+    + f"<ds:SignatureValue>{_BASE64_64}</ds:SignatureValue>"
+    "<ds:KeyInfo><ds:X509Data><ds:X509IssuerSerial>"
+    r"<ds:X509IssuerName>([A-Za-z0-9.=, -]*[A-Za-z0-9])</ds:X509IssuerName>"
+    r"<ds:X509SerialNumber>([0-9]+)</ds:X509SerialNumber>"
+    "</ds:X509IssuerSerial></ds:X509Data></ds:KeyInfo></ds:Signature>"
+)
+
 
 def escape_text(text: str) -> str:
     """Write text as canonical XML does between tags.
@@ -144,11 +157,21 @@ class DetachedSignature:
         element: the element; outside its document its prefixes may have changed.
         signed_info: the canonical octets of its SignedInfo, made while it was in its place.
         document_digest: SHA-256 of the canonical document without the signature, 32 octets.
+        usual: what it says, if that could be told from its canonical form alone.
     """
 
     element: etree._Element
     signed_info: bytes
     document_digest: bytes
+    usual: XmlSignature | None = None
+
+    def read(self) -> XmlSignature:
+        """Return what the signature says.
+
+        Raises:
+            XmlSignatureInvalid: it is of another profile.
+        """
+        return self.usual or read_signature(self.element)
 
 
 def detach_signature(root: etree._Element) -> DetachedSignature | None:
@@ -166,13 +189,35 @@ def detach_signature(root: etree._Element) -> DetachedSignature | None:
     if not len(root) or root[-1].tag != SIGNATURE_TAG:
         return None
     element = root[-1]
-    info = element[0] if len(element) else element
     # Before it is taken out: lxml then drops declarations that repeat a namespace under another
     # prefix, which would change what was signed.
-    octets = _canonical(info, exclusive=True)
+    usual = _read_usual(_canonical(element, exclusive=True))
+    if usual is None:
+        octets = _canonical(element[0] if len(element) else element, exclusive=True)
+    else:
+        octets = (_SIGNED_INFO % (_DECLARATION, _base64(usual.digest))).encode()
     root.remove(element)
     digest = hashlib.sha256(_canonical(root, exclusive=False)).digest()
-    return DetachedSignature(element, octets, digest)
+    return DetachedSignature(element, octets, digest, usual)
+
+
+def _read_usual(canonical: bytes) -> XmlSignature | None:
+    """Read a signature as most writers write it; None: it is to be read element by element."""
+    found = _USUAL.fullmatch(canonical.decode())
+    if found is None:
+        return None
+    digest_text, value_text, issuer_name, serial = found.groups()
+    digest, value = base64.b64decode(digest_text), base64.b64decode(value_text)
+    # The decoder takes tails that no encoder writes.
+    if _base64(digest) != digest_text or _base64(value) != value_text:
+        return None
+    if not _ISSUER_NAME.fullmatch(issuer_name) or not _SERIAL.fullmatch(serial):
+        return None
+    return XmlSignature(digest, value, issuer_name, int(serial))
+
+
+def _base64(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
 
 
 def read_signature(element: etree._Element) -> XmlSignature:

@@ -27,7 +27,7 @@ from gbcs import (
     verify_message,
 )
 from gbcs.errors import BuildError, FormatError, MacInvalid, SignatureInvalid
-from gbcs.messages import layout_of
+from gbcs.messages import label_count, layout_of
 
 KEY = ec.derive_private_key(0x5EED, ec.SECP256R1())
 SIGNER = EcdsaSigner(KEY)
@@ -230,3 +230,8 @@ def test_times_survive_to_the_hundredth(seconds: float) -> None:
 @given(date_times)
 def test_date_times_survive(date_time: GbcsDateTime) -> None:
     assert GbcsDateTime.parse_untrusted(date_time.to_bytes()) == date_time
+
+
+@given(pre_commands)
+def test_labels_are_counted_without_reading(pre_command: PreCommand) -> None:
+    assert label_count(pre_command.to_bytes()) == len(pre_command.labels)

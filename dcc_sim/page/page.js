@@ -90,6 +90,11 @@ async function poll() {
     return;
   }
   state.polling = true;
+  // While the DCC restarts, requests wait in its queue.
+  const slow = setTimeout(() => {
+    $("connection").textContent = "no answer yet";
+    $("connection").className = "wait";
+  }, PAUSE_MS);
   try {
     await refresh();
     $("connection").textContent = `connected, ${clock(Date.now() / 1000)}`;
@@ -99,6 +104,7 @@ async function poll() {
     $("connection").textContent = `not reachable, trying again: ${error.message}`;
     $("connection").className = "bad";
   } finally {
+    clearTimeout(slow);
     state.polling = false;
   }
   if (state.token) state.timer = setTimeout(poll, state.again ? 0 : PAUSE_MS);

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from cem import GatewayClosed, LinkError, QueueFull, StoreError, UnknownMessage
+from cem import AlertError, GatewayClosed, LinkError, QueueFull, StoreError, UnknownMessage
 from cem.store import SqliteStore
 from gbcs import EcdsaSigner, Response, parse_untrusted
 from gbcs.device_link import Challenge, build_welcome
@@ -431,6 +431,17 @@ async def test_full_disk_does_not_end_the_gateway(world, hub) -> None:
         assert set((await response_of(world, device)).results) == {2}
         store.full = False
         await send_down(world, device)
+        assert (await anext(gateway.received())).message == DOWN
+
+
+async def test_no_counter_is_left(world, hub) -> None:
+    config = world.config(hub_url=hub.url, counter_floor=2**64 - 2)
+    async with world.gateway(config) as gateway:
+        device = await hub.devices.get()
+        assert world.alert(await device.recv()).originator_counter == 2**64 - 1
+        with pytest.raises(AlertError, match="used up"):
+            await gateway.send(b"x")
+        await send_down(world, device)  # what needs no counter goes on
         assert (await anext(gateway.received())).message == DOWN
 
 

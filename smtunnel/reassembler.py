@@ -179,7 +179,7 @@ class Reassembler:
                 detail = f"{self._limits.peers} peers are known already, the most allowed"
                 self._ignore(events, peer, originator_counter, IgnoreReason.TOO_MANY_PEERS, detail)
                 return events
-            state = self._peers[peer] = _Peer(self._limits.replay_window)
+            state = _Peer(self._limits.replay_window)
         slot = bits & MAX_MESSAGE_ID
         if bits >> 21 & 3 == _CONTROL:
             slot |= CONTROL_SLOT
@@ -205,10 +205,11 @@ class Reassembler:
             self._ignore(events, peer, originator_counter, reason, _DETAILS[reason])
             return events
         if use is None or begins:
+            # Known from now on: what is not taken leaves no trace.
+            self._peers[peer] = state
             use = self._begin(events, state, Use(peer, slot, key, now), use)
         state.window.accept(originator_counter, check)
-        use.heard_at = now
-        self._add(events, state, use, fragment, verdict is _NEW, originator_counter)
+        self._add(events, state, use, fragment, verdict is _NEW, originator_counter, now)
         return events
 
     def _begin(self, events: list[Event], state: _Peer, use: Use, older: Use | None) -> Use:
@@ -238,6 +239,7 @@ class Reassembler:
         fragment: Fragment,
         fresh: bool,
         counter: int,
+        now: float,
     ) -> None:
         assembly = use.assembly
         if assembly is None:
@@ -259,6 +261,7 @@ class Reassembler:
             self._end(use, held, *abort_of_error(error, self._limits))
             events.append(MessageRejected(use.peer, use.message_id, use.key, error, use.control))
             return
+        use.heard_at = now
         last = bits & LAST_FLAG != 0
         events.append(FragmentAccepted(use.peer, use.message_id, use.key, index, last, use.control))
         if whole is not None:

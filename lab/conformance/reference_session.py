@@ -49,6 +49,7 @@ _OF_NO_PEER: Final = (
     IgnoreReason.NOT_A_FRAGMENT,
     IgnoreReason.NOT_MINE,
     IgnoreReason.TOO_MANY_PEERS,
+    IgnoreReason.BUSY,
 )
 _OF_A_MESSAGE: Final = (IgnoreReason.DUPLICATE, IgnoreReason.DELIVERED, IgnoreReason.ENDED)
 

@@ -1711,6 +1711,7 @@ static smt_answer add(const call *in, smt_partial *partial, const smt_fragment *
     if (status != SMT_OK) {
         return reject(in, partial, status, dictionary_id);
     }
+    partial->heard_at = in->now;
     tell_accepted(in, partial, &fragment->header);
     if (whole) {
         end_message(in, partial, SMT_DELIVERED, SMT_ABORT_OTHER, 0u);
@@ -1772,7 +1773,6 @@ static smt_answer receive_fragment(const call *in, const smt_fragment *fragment,
         partial = begin(in, slot, key);
     }
     window_accept(receiver, originator_counter, check);
-    partial->heard_at = in->now;
     return add(in, partial, fragment, seen == VERDICT_NEW);
 }
 

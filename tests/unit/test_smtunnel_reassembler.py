@@ -408,6 +408,27 @@ def test_the_message_that_has_been_silent_for_longest_makes_room() -> None:
     assert (again.reason, again.code) == (IgnoreReason.ENDED, AbortCode.TOO_MANY_PARTIAL)
 
 
+@pytest.mark.parametrize("counter", [20, TAGS + 20])
+def test_a_repetition_does_not_keep_a_message_alive(counter: int) -> None:
+    target = reassembler(partial_messages_per_peer=2)
+    one, two = (fragments(NOISE[:300], number)[0] for number in (1, 2))
+    target.receive_fragment(PEER, two, originator_counter=20, now=1.0)
+    target.receive_fragment(PEER, one, originator_counter=10, now=2.0)
+    target.receive_fragment(PEER, two, originator_counter=counter, now=3.0)
+    events = give(target, [(0, fragments(NOISE[:200], 3)[0])], first=30, now=4.0)
+    assert events[-1] == MessageAborted(PEER, 2, 20, AbortReason.TOO_MANY_PARTIAL)
+
+
+def test_a_peer_is_known_from_what_was_taken_of_it() -> None:
+    target = reassembler(peers=1)
+    [payload] = fragments(b"hello")
+    busy = only(target.receive_fragment(PEER, payload, originator_counter=1, now=0.0, busy=True))
+    assert isinstance(busy, FragmentIgnored)
+    assert busy.reason is IgnoreReason.BUSY
+    first, _ = target.receive_fragment(OTHER, payload, originator_counter=1, now=0.0)
+    assert isinstance(first, FragmentAccepted)
+
+
 def test_a_busy_end_takes_nothing_new_and_changes_nothing() -> None:
     target = reassembler()
     payloads = list(enumerate(fragments(NOISE[:200])))

@@ -210,6 +210,8 @@ smt_status receive(char **words, size_t count)
     uint8_t *payload;
     size_t octets;
     bool busy = count == 5u;
+    bool known;
+    smt_answer answer;
     smt_fragment parsed;
     peer *from;
 
@@ -219,9 +221,10 @@ smt_status receive(char **words, size_t count)
         return SMT_LOCAL_ERROR;
     }
     from = known_peer(words[0]);
+    known = from != NULL;
     printf(" ok");
     pass_time(now);
-    /* Only a fragment for this end makes a peer known. */
+    /* Only a fragment that is taken makes a peer known. */
     if (from == NULL && (smt_parse_payload(&limits.carrier, payload, octets, &parsed) != SMT_OK ||
                          parsed.header.index > counter)) {
         printf(" ignored,not-a-fragment");
@@ -230,8 +233,12 @@ smt_status receive(char **words, size_t count)
     } else if (from == NULL && (from = new_peer(words[0])) == NULL) {
         printf(" ignored,too-many-peers");
     } else {
-        (void)smt_receive(&from->receiver, payload, octets, counter, (uint32_t)now, busy,
-                          print_event, NULL);
+        answer = smt_receive(&from->receiver, payload, octets, counter, (uint32_t)now, busy,
+                             print_event, NULL);
+        if (!known && answer == SMT_ANSWER_TEMPORARY_FAILURE) {
+            /* Busy: the last of peers is free again. */
+            peer_count--;
+        }
     }
     return SMT_OK;
 }

@@ -1,4 +1,4 @@
-"""Talking to a gateway that runs: ``send``, ``receive``, ``status`` and more of dsrsp and cem."""
+"""Talking to a gateway that runs: ``send``, ``receive`` and ``status`` of dsrsp and cem."""
 
 from __future__ import annotations
 
@@ -83,21 +83,28 @@ _compact_option = click.option(
     help="Whether OpenADR XML without a signature goes in its compact form, which is equal as "
     "canonical XML, or untouched.  [default: as the daemon is set]",
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
-def _with_control(command: Any) -> Any:
+def with_control(command: Any) -> Any:
+    """Add the options that tell how to reach the daemon."""
     for option in reversed(_control_options):
         command = option(command)
     return command
 
 
-def _client(
+def client_of(
     file_type: type[DsrspFile] | type[CemFile],
     config_path: Path | None,
     control_url: str | None,
     token_file: Path | None,
 ) -> ControlClient:
+    """Return a client for the daemon that the options tell of.
+
+    Raises:
+        click.UsageError: they do not tell.
+        LabError: the file cannot be read.
+    """
     if config_path is not None:
         control = load_config(config_path, file_type).control
         token_file = token_file or config_path.resolve().parent / control.token_file
@@ -229,11 +236,11 @@ def _send(client: ControlClient, file: str, as_json: bool, **how: Any) -> int:
 
 
 @click.command(short_help="Send a file to a CEM, and wait until it is there.")
-@_with_control
+@with_control
 @click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
 @_compression_option
 @_compact_option
-@_json_option
+@json_option
 @click.argument("file")
 def dsrsp_send(
     config_path: Path | None,
@@ -252,13 +259,13 @@ def dsrsp_send(
 
     Exit code 0: the CEM has the whole message. 1: it failed, and the reason is told.
     """
-    client = _client(DsrspFile, config_path, control_url, token_file)
+    client = client_of(DsrspFile, config_path, control_url, token_file)
     device = EntityId.parse(to)
     return _send(client, file, as_json, to=device, compression=compression, compact=compact)
 
 
 @click.command(short_help="Send a file to the DSRSP.")
-@_with_control
+@with_control
 @_compression_option
 @_compact_option
 @click.option(
@@ -266,7 +273,7 @@ def dsrsp_send(
     is_flag=True,
     help="Wait on until the DSRSP says that it has the message: minutes, as it tells in batches.",
 )
-@_json_option
+@json_option
 @click.argument("file")
 def cem_send(
     config_path: Path | None,
@@ -286,7 +293,7 @@ def cem_send(
     Exit code 0: all its alerts were handed to the communications hub, and with --until-receipt
     the DSRSP has the message. 1: it failed, and the reason is told.
     """
-    client = _client(CemFile, config_path, control_url, token_file)
+    client = client_of(CemFile, config_path, control_url, token_file)
     return _send(
         client,
         file,
@@ -348,7 +355,7 @@ def _as_json_text(message: bytes) -> dict[str, str]:
 
 def _receive_command(name: str, file_type: type[DsrspFile] | type[CemFile]) -> click.Command:
     @click.command("receive", short_help=f"Take messages that arrived at the {name}.")
-    @_with_control
+    @with_control
     @click.option(
         "--count",
         default=1,
@@ -370,7 +377,7 @@ def _receive_command(name: str, file_type: type[DsrspFile] | type[CemFile]) -> c
         type=click.Path(path_type=Path, file_okay=False),
         help="Write each message to a file of its own in this folder.",
     )
-    @_json_option
+    @json_option
     def receive(
         config_path: Path | None,
         control_url: str | None,
@@ -386,7 +393,7 @@ def _receive_command(name: str, file_type: type[DsrspFile] | type[CemFile]) -> c
         that is no UTF-8 stands in "message_base64", any other in "message".
         Exit code 0: all that were asked for are here. 1: not within the time.
         """
-        client = _client(file_type, config_path, control_url, token_file)
+        client = client_of(file_type, config_path, control_url, token_file)
         result: int = run_checked(_receive(client, folder, count, wait_s, as_json))
         return result
 
@@ -395,8 +402,8 @@ def _receive_command(name: str, file_type: type[DsrspFile] | type[CemFile]) -> c
 
 def _status_command(file_type: type[DsrspFile] | type[CemFile]) -> click.Command:
     @click.command("status", short_help="Tell what became of a message that was sent.")
-    @_with_control
-    @_json_option
+    @with_control
+    @json_option
     @click.argument("ref")
     def status(
         config_path: Path | None,
@@ -409,7 +416,7 @@ def _status_command(file_type: type[DsrspFile] | type[CemFile]) -> click.Command
 
         Exit code 0: it is there or on its way. 1: it failed, and the reason is told.
         """
-        client = _client(file_type, config_path, control_url, token_file)
+        client = client_of(file_type, config_path, control_url, token_file)
 
         async def ask() -> dict[str, Any]:
             async with client:
@@ -420,86 +427,11 @@ def _status_command(file_type: type[DsrspFile] | type[CemFile]) -> click.Command
     return status
 
 
-@click.command(short_help="Measure the way to a CEM and back.")
-@_with_control
-@click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
-@click.option(
-    "--wait",
-    "wait_s",
-    default=7200.0,
-    show_default=True,
-    type=click.FloatRange(min=0),
-    help="Seconds to wait for the echo.",
-)
-@_json_option
-def dsrsp_echo(
-    config_path: Path | None,
-    control_url: str | None,
-    token_file: Path | None,
-    to: str,
-    wait_s: float,
-    as_json: bool,
-) -> int:
-    """Send a CEM a small message that it sends back at once, and tell how long that took.
-
-    It goes through everything that a message goes through: DCC, SM WAN, device, tunnel, and back.
-    """
-    client = _client(DsrspFile, config_path, control_url, token_file)
-    device = EntityId.parse(to)
-
-    async def ask() -> float:
-        async with client:
-            return await client.echo(device, timeout_s=wait_s)
-
-    seconds = run_checked(ask())
-    if as_json:
-        click.echo(json.dumps({"to": str(device), "seconds": seconds}))
-    else:
-        click.echo(f"there and back in {seconds:.3f} s")
-    return 0
-
-
-@click.command(short_help="Tell what a CEM is known to understand.")
-@_with_control
-@click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
-@_json_option
-def dsrsp_capabilities(
-    config_path: Path | None,
-    control_url: str | None,
-    token_file: Path | None,
-    to: str,
-    as_json: bool,
-) -> int:
-    """Tell what a CEM has said that it understands; the gateway sends accordingly.
-
-    Exit code 0: it has said so. 1: not yet.
-    """
-    client = _client(DsrspFile, config_path, control_url, token_file)
-    device = EntityId.parse(to)
-
-    async def ask() -> dict[str, Any] | None:
-        async with client:
-            return await client.capabilities(device)
-
-    told = run_checked(ask())
-    if as_json:
-        click.echo(json.dumps({"to": str(device), "capabilities": told}))
-    elif told is None:
-        click.echo(f"{device} has not said yet what it understands", err=True)
-    else:
-        for name, value in told.items():
-            shown = ", ".join(value) or "none" if isinstance(value, list) else value
-            click.echo(f"{name.replace('_', ' ')}: {shown}")
-    return EXIT_NO if told is None else 0
-
-
 def add_talk_commands(dsrsp: click.Group, cem: click.Group) -> None:
-    """Add ``send``, ``receive``, ``status`` and more to the two groups."""
+    """Add ``send``, ``receive`` and ``status`` to the two groups."""
     dsrsp.add_command(dsrsp_send, "send")
     dsrsp.add_command(_receive_command("DSRSP", DsrspFile))
     dsrsp.add_command(_status_command(DsrspFile))
-    dsrsp.add_command(dsrsp_echo, "echo")
-    dsrsp.add_command(dsrsp_capabilities, "capabilities")
     cem.add_command(cem_send, "send")
     cem.add_command(_receive_command("CEM", CemFile))
     cem.add_command(_status_command(CemFile))

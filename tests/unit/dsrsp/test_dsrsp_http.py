@@ -22,6 +22,7 @@ from dsrsp import ConfigurationError, Gateway, Service
 from dsrsp.dcc_client import HttpDccClient
 from dsrsp.errors import DccUnreachable
 from smtunnel import ECS46A, DeliveryState, MessageReassembled, Originator, Reassembler
+from smtunnel.records import MessageName, Receipt
 
 START = time.time()
 MESSAGE = bytes(range(256))
@@ -280,6 +281,8 @@ class GatewayProcess:
                 "test_mode": True,
                 "dcc_url": f"http://127.0.0.1:{http.port}",
                 "retry_first_s": 0.02,
+                "fragment_retry_first_s": 0.05,
+                "receipt_batch_s": 0.2,
             }
         )
         self._process: asyncio.subprocess.Process | None = None
@@ -398,6 +401,64 @@ async def test_killed_while_a_message_goes_down(world, real_clock, tmp_path, poi
             if isinstance(event, MessageReassembled):
                 messages.append(event.message)
     assert messages == [MESSAGE, b"second"]
+
+
+@pytest.mark.parametrize("point", ["response in", "response done", "serviceT in", "serviceS done"])
+async def test_killed_while_a_fragment_goes_again(world, real_clock, tmp_path, point):
+    """One fragment is answered 02 once; the kill comes when its second attempt is under way."""
+    async with killable(world, tmp_path) as (http, process):
+        killed = asyncio.Event()
+        busy = []
+
+        async def kill():
+            await process.kill()
+            killed.set()
+
+        def results(pre):
+            if not busy:
+                busy.append(pre.originator_counter)
+                http.hooks[point] = kill
+                return (2,) * len(pre.labels)
+            return (0,) * len(pre.labels)
+
+        world.dcc.results = results
+        ref = await process.send(MESSAGE)
+        await killed.wait()
+        await process.start()
+        assert (await process.final_state(ref))["state"] == "REASSEMBLED"
+    reassembler = Reassembler(originator=Originator.DSRSP, carrier=ECS46A)
+    messages, again = [], 0
+    for payload, signed in zip(world.dcc.payloads(), world.dcc.signed, strict=True):
+        counter = signed.pre_command.originator_counter
+        again += counter > busy[0] and (counter - busy[0]) % 65536 == 0
+        if counter in busy:
+            continue
+        for event in reassembler.receive_fragment(
+            b"peer", payload, originator_counter=counter, now=0.0
+        ):
+            if isinstance(event, MessageReassembled):
+                messages.append(event.message)
+    assert messages == [MESSAGE]
+    assert again >= 1
+
+
+async def test_a_receipt_that_is_owed_survives_a_kill(world, real_clock, tmp_path):
+    async with killable(world, tmp_path) as (http, process):
+        (alert,) = world.dcc.alerts(b"up", 1)
+        assert (await http.post(alert))[0] == 204
+        await process.kill()
+        assert world.dcc.control == []
+        told = asyncio.Event()
+
+        async def receipted():
+            told.set()
+
+        await process.start()
+        http.hooks["serviceS done"] = receipted
+        async with asyncio.timeout(30):
+            await told.wait()
+        ((_, receipt),) = world.dcc.control
+        assert receipt == Receipt((MessageName.of(0, 1),))
 
 
 async def test_killed_right_after_send_returned(world, real_clock, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gbcs import EntityId
-from lab.cli import talk
+from lab.cli import ask, talk
 from lab.cli.app import run
 from lab.control_client import ReceivedOverControl
 
@@ -46,7 +46,7 @@ class FakeClient:
 @pytest.fixture
 def receive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def call(client: FakeClient, *arguments: str) -> int:
-        monkeypatch.setattr(talk, "_client", lambda *_: client)
+        monkeypatch.setattr(talk, "client_of", lambda *_: client)
         return run(["dsrsp", "receive", "--wait", "0", *arguments])
 
     return call
@@ -98,3 +98,38 @@ def test_what_the_reader_did_not_take_is_not_acknowledged(
 
 def test_no_message_is_exit_code_1(receive: Callable[..., int]) -> None:
     assert receive(FakeClient()) == 1
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    class Client(FakeClient):
+        async def echo(self, to: EntityId, *, timeout_s: float) -> float:
+            assert (to, timeout_s) == (PEER, 7200.0)
+            return 41.5
+
+        async def capabilities(self, to: EntityId) -> dict[str, object] | None:
+            return {"window_bits": 12, "dictionaries": ["1D9B0BCE"]} if to == PEER else None
+
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(ask, "client_of", lambda *_: Client())
+        return run(["dsrsp", *arguments])
+
+    return call
+
+
+def test_an_echo_tells_its_seconds(
+    asked: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked("echo", "--to", str(PEER)) == 0
+    assert capsys.readouterr().out == "there and back in 41.500 s\n"
+    assert asked("echo", "--to", str(PEER), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"to": str(PEER), "seconds": 41.5}
+
+
+def test_capabilities_are_told_or_that_they_are_not_known(
+    asked: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked("capabilities", "--to", str(PEER)) == 0
+    assert capsys.readouterr().out == "window bits: 12\ndictionaries: 1D9B0BCE\n"
+    assert asked("capabilities", "--to", "02-53-4D-54-00-00-00-02") == 1
+    assert "has not said yet" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from lab.control_client import ControlClient
 from lab.daemon import check_loopback
 from lab.errors import ConfigError, ControlError
 from smtunnel import MessageStatus
+from smtunnel.records import Capabilities
 
 TOKEN = "a token of the test"
 PEER = EntityId.parse("02-53-4D-54-00-00-00-01")
@@ -78,13 +79,17 @@ class FakeGateway:
 
 
 @asynccontextmanager
-async def serving(gateway: FakeGateway, **options: Any) -> AsyncIterator[tuple[str, ControlClient]]:
+async def serving(
+    gateway: FakeGateway, *, asked: list[Any] | None = None, **options: Any
+) -> AsyncIterator[tuple[str, ControlClient]]:
     async def send(
         to: EntityId | None, message: bytes, compression: str, compact: bool | None
     ) -> FakeHandle:
+        if asked is not None:
+            asked.append((compression, compact))
         return gateway.handle("known")
 
-    interface = ControlInterface(gateway, send, TOKEN, {Unknown: 404, Failing: 503})
+    interface = ControlInterface(gateway, send, TOKEN, {Unknown: 404, Failing: 503}, **options)
     async with _site(interface.app) as url, ControlClient(url, TOKEN) as client:
         yield url, client
 
@@ -272,3 +277,53 @@ async def test_the_token_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> 
             with pytest.raises(ControlError):
                 await client.status("other")
     assert TOKEN not in caplog.text
+
+
+async def test_what_a_gateway_can_ask_its_cems() -> None:
+    peer = EntityId.parse("02-53-4D-54-00-00-00-01")
+
+    class Asking:
+        known: Capabilities | None = None
+
+        async def echo(self, device: EntityId, *, timeout_s: float | None = None) -> float:
+            if timeout_s == 0.5:
+                raise Failing("no echo in 0.5 s")
+            return 41.5
+
+        def capabilities(self, device: EntityId) -> Capabilities | None:
+            assert device == peer
+            return self.known
+
+    asking = Asking()
+    async with serving(FakeGateway(), asks=asking) as (url, client):
+        assert await client.echo(peer, timeout_s=10.0) == 41.5
+        with pytest.raises(ControlError, match=r"0\.5 s"):
+            await client.echo(peer, timeout_s=0.5)
+        assert await client.capabilities(peer) is None
+        asking.known = Capabilities(dictionaries=(0x1D9B0BCE,))
+        told = await client.capabilities(peer)
+        assert told is not None
+        assert (told["dictionaries"], told["receipts"]) == (["1D9B0BCE"], "off")
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            for query in ("", "?to=nobody", f"?to={peer}&timeout_s=nan"):
+                async with http.post(f"{url}/v1/echo{query}") as answer:
+                    assert answer.status == 400
+    async with serving(FakeGateway()) as (_, client):
+        with pytest.raises(ControlError):
+            await client.echo(peer, timeout_s=10.0)
+
+
+@pytest.mark.parametrize(("compact", "passed_on"), [(None, None), (True, True), (False, False)])
+async def test_compact_is_passed_on(compact: bool | None, passed_on: bool | None) -> None:
+    asked: list[tuple[str, bool | None]] = []
+    async with serving(FakeGateway(), asked=asked) as (url, client):
+        await client.send(b"x", compression="dictionary", compact=compact)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(f"{url}/v1/messages?compact=maybe") as answer,
+        ):
+            assert answer.status == 400
+            assert "true or false" in (await answer.json())["error"]
+    assert asked == [("dictionary", passed_on)]

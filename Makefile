@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo test lint unit bench interop conformance-c conformance-micropython clean
+.PHONY: help setup demo test lint unit bench scale interop conformance-c conformance-micropython clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ unit: setup ## the tests alone
 
 bench: setup ## speed, as ratios to a floor measured in the same run
 	@$(BIN)/pytest -q -s tests/bench
+
+scale: setup ## what the DCC simulator holds and carries, written to specs/dcc-sim-scale.md (three minutes)
+	@$(BIN)/python scripts/measure_dcc_sim_scale.py
 
 interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl, reference vectors)
 	@CI=true $(BIN)/pytest tests/interop

@@ -65,6 +65,7 @@ class LocalSystem:
         duis_schema: validates all DUIS messages against the official schema, when given.
         settings: extra TOML lines for the tables "simulator", "dsrsp" and "cem", and for the user
             "supplier" of the simulator.
+        with_journals: whether the daemons write down every message.
 
     Use as an async context manager: on entry all three run and are ready.
     """
@@ -77,11 +78,13 @@ class LocalSystem:
         identities: Identities | None = None,
         duis_schema: Path | None = None,
         settings: dict[str, str] | None = None,
+        with_journals: bool = True,
     ) -> None:
         self.folder = folder
         self.identities = identities or Identities()
         self._pki = pki
         self._settings = settings or {}
+        self._with_journals = with_journals
         self._stack = contextlib.AsyncExitStack()
         self._daemons: dict[str, _Daemon] = {}
         self._schema_arguments = (
@@ -122,6 +125,17 @@ class LocalSystem:
     def config(self, name: str) -> Path:
         """Return the path of a daemon's configuration."""
         return self.folder / f"{name}.toml"
+
+    def pid(self, name: str) -> int:
+        """Return the number of a daemon's process.
+
+        Raises:
+            DemoError: it does not run.
+        """
+        process = self._daemons[name].process
+        if process is None:
+            raise DemoError(f"{name} does not run")
+        return process.pid
 
     def control_url(self, name: str) -> str:
         """Return where a gateway daemon is controlled."""
@@ -283,7 +297,8 @@ class LocalSystem:
     ) -> None:
         lines = [line.strip() for line in toml.strip().splitlines()]
         # Keys before the first table belong to the file itself.
-        text = "\n".join([f'journal = "{name}.journal"', *lines, ""])
+        journal = [f'journal = "{name}.journal"'] if self._with_journals else []
+        text = "\n".join([*journal, *lines, ""])
         self.config(name).write_text(text, encoding="utf-8")
         self._daemons[name] = _Daemon(name, list(arguments), self.config(name), listeners)
 

@@ -301,7 +301,7 @@ function parseOffer(body) {
   for (const [found, length] of [[before, 8], [after, 8], [largest, 4]]) need(found.length === 1 && found[0].length === length);
   need(versions.length === 1 && versions[0].length >= 1 && versions[0].every((v, i) => v > (i ? versions[0][i - 1] : 0)));
   const from = before[0].readBigUInt64BE(), to = after[0].readBigUInt64BE();
-  need(to > from && largest[0].readUInt32BE() >= 1);
+  need(to > from);
   return [body.readUInt32BE(0), from, to, largest[0].readUInt32BE(), toHex(versions[0]), ...addresses.map((a) => `a:${toHex(a)}`), ...pins.map((p) => `p:${toHex(p)}`)];
 }
 

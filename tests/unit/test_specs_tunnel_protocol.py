@@ -9,6 +9,7 @@ import pytest
 
 from smtunnel import (
     CARRIERS,
+    AbortReason,
     Confirmation,
     Limits,
     ReceiptSettings,
@@ -17,16 +18,37 @@ from smtunnel import (
     records,
     routes,
 )
+from smtunnel.aborts import abort_of_error, abort_of_reason
 from smtunnel.carriers import ECS46A
 from smtunnel.codec import decode_base64_untrusted
-from smtunnel.control import MAX_CONTROL_OCTETS, parse_untrusted_control
-from smtunnel.errors import RemoteError
+from smtunnel.control import (
+    MAX_CONTROL_OCTETS,
+    MAX_RECORDS,
+    build_record,
+    parse_untrusted_control,
+)
+from smtunnel.effects import ANSWERS
+from smtunnel.errors import RemoteError, UnknownDictionary, WindowTooLarge
 from smtunnel.fragments import parse_untrusted_fragment
-from smtunnel.limits import FRAGMENT_OVERHEAD_OCTETS, MESSAGE_OVERHEAD_OCTETS, body_bound
+from smtunnel.header import MAX_FRAGMENTS, MAX_MESSAGE_ID
+from smtunnel.limits import (
+    FRAGMENT_OVERHEAD_OCTETS,
+    INFLATER_OCTETS,
+    MESSAGE_OVERHEAD_OCTETS,
+    body_bound,
+    compressed_bound,
+)
 from smtunnel.message_ids import MAX_REMEMBERED_TAGS
 from smtunnel.outbound import MAX_CONTROL_MESSAGES
 from smtunnel.records import AbortCode, CapabilitiesWanted
-from smtunnel.routes import RouteStatus
+from smtunnel.routes import (
+    MAX_ADDRESS_CHARS,
+    MAX_ADDRESSES,
+    MAX_PINS,
+    PIN_OCTETS,
+    RouteOffer,
+    RouteStatus,
+)
 from smtunnel.send_states import TRANSITIONS, SendInput, SendState
 from smtunnel.sending import CONTROL_MESSAGES_IN_FLIGHT, abort_input
 
@@ -70,6 +92,8 @@ def test_default_limits(rows: list[list[str]]) -> None:
     assert table["lifetime"].startswith(f"{limits.message_lifetime_s:,.0f} s")
     assert table["replay window"] == f"{limits.replay_window} counters"
     assert table["control message"] == f"{MAX_CONTROL_OCTETS:,} octets"
+    control = table["all bodies of one control message"]
+    assert control.endswith(f" {body_bound(MAX_CONTROL_OCTETS):,} characters")
     assert table["zlib window"] == f"{limits.window_bits} bits"
 
 
@@ -174,6 +198,68 @@ def test_errors(rows: list[list[str]]) -> None:
     start = rows.index(["name", "what", "section", "abort code"]) + 2
     written = {row[0] for row in rows[start : start + 9]}
     assert written == {cls.__name__ for cls in RemoteError.__subclasses__()}
+
+
+def test_errors_and_their_abort_codes(rows: list[list[str]]) -> None:
+    start = rows.index(["name", "what", "section", "abort code"]) + 2
+    written = {row[0]: row[3].partition(";")[0] for row in rows[start : start + 9]}
+    assert written.pop("NotAFragment") == "-"
+    limits = Limits()
+    made: dict[str, RemoteError] = {
+        "UnknownDictionary": UnknownDictionary(7),
+        "WindowTooLarge": WindowTooLarge(15, 12),
+    }
+    details = {"UnknownDictionary": 7, "WindowTooLarge": 12, "LimitExceeded": limits.message_octets}
+    for cls in RemoteError.__subclasses__():
+        name = cls.__name__
+        if name in written:
+            code, detail = abort_of_error(made[name] if name in made else cls("why"), limits)
+            assert (str(int(code)), detail) == (written[name], details.get(name, 0))
+    text = SPECIFICATION.read_text(encoding="utf-8")
+    assert abort_of_reason(AbortReason.BY_SENDER) == 0
+    assert "8 expired, 9 too many\npartial, 10 memory, 11 withdrawn, 0 cancelled" in text
+
+
+def test_answers(rows: list[list[str]]) -> None:
+    start = rows.index(["outcome", "answer"]) + 2
+    written: dict[str, str] = {}
+    for outcomes, answer in rows[start : start + 4]:
+        code = re.search(r"\b(00|02|FA)\b", answer)
+        assert code is not None
+        written |= dict.fromkeys(outcomes.split("; "), code[1])
+    for reason, answer_ in ANSWERS.items():
+        name = reason.name.lower().replace("_", " ")
+        assert int(written[name], 16) == int(answer_), name
+
+
+def test_numbers_in_sentences() -> None:
+    text = " ".join(SPECIFICATION.read_text(encoding="utf-8").split())
+    plain = {name: carrier.body_capacity // 4 * 3 for name, carrier in CARRIERS.items()}
+    longest = RouteOffer(
+        offer=1,
+        addresses=("a" * MAX_ADDRESS_CHARS,) * MAX_ADDRESSES,
+        pins=(bytes(PIN_OCTETS),) * MAX_PINS,
+        not_before=0,
+        not_after=1,
+        versions=tuple(range(1, 256)),
+        message_octets=1,
+    )
+    for sentence in (
+        f"at most {plain['ecs46a']} octets on `ecs46a`, {plain['ecs200']} on `ecs200`",
+        f"{plain['ecs46a']} octets fit one `ecs46a`, {plain['ecs200']} one `ecs200`",
+        f"1 to {MAX_RECORDS} records and at most {MAX_CONTROL_OCTETS:,} octets in all",
+        f"the longest route offer has {len(build_record(longest)):,} ",
+        f"at most {MAX_FRAGMENTS} fragments",
+        f"= {compressed_bound(65_536):,} octets (4.3)",
+        f"{MAX_FRAGMENTS} fragments hold {MAX_FRAGMENTS * ECS46A.body_capacity:,} characters",
+        f"the highest {Limits().replay_window} counters it has accepted",
+        f"an inflater of {INFLATER_OCTETS >> 10} KiB",
+        f"there are at most {2 * (MAX_MESSAGE_ID + 1)} of a peer",
+    ):
+        assert sentence in text, sentence
+    for octets in (0, 1, 100, 65_536):
+        bound = octets + -(-octets // 8) + -(-octets // 64) + 11
+        assert compressed_bound(octets) == bound
 
 
 def test_the_example_of_a_control_message() -> None:

@@ -377,7 +377,20 @@ def _window() -> list[Session]:
     _all(sparse, small[5], 2500)
     sparse.receive(1400, one.payloads[0], "ignored,stale")
     sparse.receive(2500, small[5].payloads[0], "ignored,replay")
-    return [late, stale, sparse]
+    below = Session("what-is-below-the-floor-is-never-new", replay_window=2)
+    below.receive(100, one.payloads[0], one.accepted(100, 0))
+    for step, message in enumerate(small[:2]):
+        _all(below, message, 200 + step)
+    # 200 and 201 are remembered: 100 is not, but too old to ask for anything.
+    below.receive(100, one.payloads[0], "ignored,replay")
+    _all(below, small[2], 202)
+    newer = Message(b"newer", 1, message_id=10)
+    _all(below, newer, 300)
+    _all(below, small[3], 301)
+    # An older message of id 10: only a counter that is remembered makes it a replay.
+    below.receive(200, small[0].payloads[0], "ignored,older-message")
+    below.receive(202, small[2].payloads[0], "ignored,replay")
+    return [late, stale, sparse, below]
 
 
 def _time() -> list[Session]:
@@ -444,7 +457,23 @@ def _bounds() -> list[Session]:
         .receive(100 + TAGS, one.payloads[0], one.told("ignored,delivered", 100), busy=True)
         .receive(200, single.payloads[0], single.accepted(200, 0), single.whole(200))
     )
-    return [crowd, strangers, busy]
+    unheard = Session("a-repetition-does-not-keep-a-message-alive", partial_messages=2)
+    unheard.receive(200, parts[1].payloads[0], parts[1].accepted(200, 0), now=1)
+    unheard.receive(100, one.payloads[0], one.accepted(100, 0), now=2)
+    unheard.receive(200, parts[1].payloads[0], "ignored,replay", now=3)
+    again = parts[1].told("ignored,duplicate", 200)
+    unheard.receive(200 + TAGS, parts[1].payloads[0], again, now=4)
+    gone = parts[1].told("aborted", 200, "too-many-partial")
+    third = parts[2].accepted(4 * TAGS, 0)
+    unheard.receive(4 * TAGS, parts[2].payloads[0], third, gone, now=5)
+    unheard.receive(101, one.payloads[1], one.accepted(100, 1), now=6)
+    stranger = (
+        Session("a-busy-receiver-learns-no-peer", peers=1)
+        .receive(100, single.payloads[0], "ignored,busy", peer="a1", busy=True)
+        .receive(100, single.payloads[0], single.accepted(100, 0), single.whole(100), peer="b2")
+        .receive(100, single.payloads[0], "ignored,too-many-peers", peer="a1")
+    )
+    return [crowd, strangers, busy, unheard, stranger]
 
 
 def _records(*records: bytes) -> bytes:

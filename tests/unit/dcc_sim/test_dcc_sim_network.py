@@ -161,7 +161,7 @@ def test_the_journal_tells_the_parts_of_the_way():
         "device": str(A),
         "reference": "m",
         "copy": 0,
-        "octets": 122,
+        "octets": 100,
         "outcome": "arrived",
         "reason": "",
         "entered_s": 10.0,

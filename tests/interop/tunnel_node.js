@@ -498,7 +498,7 @@ class Receiver {
 let decoding, receiver;
 
 const ANSWERS = {
-  hello: () => `ok 1 stranger-node/1 kinds=header-unpack,header-pack,payload-parse,labels-join,labels-split,cut,encode,decode,control-parse,control-build,session,session-restart message=${HOLDS_OCTETS}${DICTIONARIES.size ? ` dictionaries=${[...DICTIONARIES.keys()]}` : ""}`,
+  hello: () => `ok 1 smtunnel-node/1 kinds=header-unpack,header-pack,payload-parse,labels-join,labels-split,cut,encode,decode,control-parse,control-build,session,session-restart message=${HOLDS_OCTETS}${DICTIONARIES.size ? ` dictionaries=${[...DICTIONARIES.keys()]}` : ""}`,
   "header-unpack": ([text]) => `ok ${headerWords(unpackHeaderText(fromHex(text))).join(" ")}`,
   "header-pack": (words) => {
     const [originator, compression, encoding, last, index, id] = words.map((w, i) => toNumber(w, 0, [1, 3, 1, 1, 2047, 255][i]));

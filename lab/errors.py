@@ -7,6 +7,7 @@ The tree::
     ├── KeyFolderError   a folder of certificates and keys cannot be used
     ├── ControlError     a daemon's control interface refused or did not answer
     ├── DemoError        a part of the demo did not start, or something did not arrive
+    ├── ExplainError     the journals do not tell what is asked
     └── VectorError      test vectors are missing or of another format
 """
 
@@ -31,6 +32,10 @@ class ControlError(LabError):
 
 class DemoError(LabError):
     """A part of the demo did not start, or something did not arrive."""
+
+
+class ExplainError(LabError):
+    """The journals do not tell what is asked, or are no journals."""
 
 
 class VectorError(LabError):

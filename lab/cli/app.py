@@ -27,6 +27,7 @@ _SUBCOMMANDS = {
     "decode": ("lab.cli.tunnel:decode", "Put a message together from its fragments."),
     "inspect": ("lab.cli.tunnel:inspect", "Explain one fragment, bit by bit."),
     "cost": ("lab.cli.tunnel:cost", "What a message costs on its way, down and up."),
+    "explain": ("lab.cli.explain:explain", "The whole journey of one message, from the journals."),
     "conformance": (
         "lab.cli.conformance:conformance",
         "Test any implementation of the tunnel protocol, in any language.",
@@ -87,6 +88,7 @@ def cli() -> None:
     Start here:   smtunnel demo
     The protocol: smtunnel encode | decode | inspect | cost | conformance
     The formats:  smtunnel gbcs inspect, smtunnel pki init | add-device | show
+    The journey:  smtunnel explain
     The parts:    smtunnel dcc-sim | dsrsp | cem   (each with --help)
 
     \b

@@ -153,6 +153,14 @@ class Network:
         """Take a message over; how it fares is told by `take_outcomes`, perhaps at once."""
         if not self._profile.regions and not self._faults.active:
             self._outcomes.append(Arrived(parcel, parcel.octets))
+            self._journal.record(
+                "network",
+                hop=parcel.hop.value,
+                device=str(parcel.device),
+                reference=parcel.reference,
+                octets=len(parcel.octets),
+                outcome="arrived",
+            )
             return
         at = self.time(now)
         link = self._link(parcel)

@@ -269,7 +269,9 @@ def test_everything_is_journalled(accepted, answer, names):
         ("duis", "request", "in", "SignedPreCommandBody"),
         ("gbcs", "signed_pre_command", None, None),
         ("gbcs", "command", None, None),
+        ("network", "command", None, None),
         ("duis", "response", "out", "AcknowledgementBody"),
+        ("network", "response", None, None),
         ("gbcs", "response", None, None),
         ("duis", "response", "out", "ServiceResponseBody"),
     ]

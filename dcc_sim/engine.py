@@ -24,11 +24,17 @@ _LOG = logging.getLogger("dcc_sim")
 
 T = TypeVar("T")
 
+LATE_COMMIT_S = 0.05
+"""How long that a user took a message may stay in memory alone, in seconds, so that one commit
+serves it and what comes next. A crash in that time has the message posted once more, as one
+just before the commit does."""
+
 
 class Engine:
     """Calls the logic, makes its state durable, carries out its effects, wakes it in time.
 
-    What comes in during one turn of the event loop shares one commit. When a commit fails, or
+    What comes in during one turn of the event loop shares one commit; that a user took a message
+    shares that of what comes next. When a commit fails, or
     anything else goes wrong inside, the logic is made anew from what is durable: nothing that
     was said to a user is lost, because nothing is said before it is durable.
 
@@ -66,6 +72,7 @@ class Engine:
         self._dcc = make_dcc(clock())
         self._waiters: list[asyncio.Future[None]] = []
         self._flush_handle: asyncio.Handle | None = None
+        self._flush_is_late = False
         self._timer_handle: asyncio.TimerHandle | None = None
         self._held_posts: set[asyncio.TimerHandle] = set()
         self._closed = False
@@ -154,7 +161,7 @@ class Engine:
 
     def posted(self, posting_id: int) -> None:
         """A POST was taken."""
-        self._call(lambda dcc, _now: dcc.handle_posted(posting_id))
+        self._call(lambda dcc, _now: dcc.handle_posted(posting_id), may_be_late=True)
 
     def post_failed(self, posting_id: int, reason: str, *, reached: bool) -> None:
         """A POST came to nothing."""
@@ -162,7 +169,7 @@ class Engine:
             lambda dcc, now: dcc.handle_post_failed(posting_id, reason, now, reached=reached)
         )
 
-    def _call(self, action: Callable[[Dcc, float], T]) -> T | None:
+    def _call(self, action: Callable[[Dcc, float], T], *, may_be_late: bool = False) -> T | None:
         if self._closed:
             return None
         try:
@@ -170,9 +177,21 @@ class Engine:
         except Exception as error:
             self._begin_anew(error)
             return None
-        if self._flush_handle is None:
-            self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
+        self._plan_flush(late=may_be_late and not self._dcc.has_work_to_hand_out)
         return result
+
+    def _plan_flush(self, *, late: bool) -> None:
+        """Let what was done become durable: at the end of this turn, or together with the next."""
+        loop = asyncio.get_running_loop()
+        if self._flush_handle is not None:
+            if late or not self._flush_is_late:
+                return
+            self._flush_handle.cancel()
+        self._flush_is_late = late
+        if late:
+            self._flush_handle = loop.call_later(LATE_COMMIT_S, self._flush)
+        else:
+            self._flush_handle = loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_handle = None
@@ -252,8 +271,7 @@ class Engine:
             # The old logic stays; what it does next fails and leads here again.
             _LOG.error("%s", still)
             return
-        if self._flush_handle is None:
-            self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
+        self._plan_flush(late=False)
 
     def _fail_waiters(self, error: StoreError) -> None:
         waiters, self._waiters = self._waiters, []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dcc_sim.config import DccSimConfig, check_behaviour
 from dcc_sim.core.command_desk import CommandDesk
-from dcc_sim.core.effects import Effect, Reply, Severity
+from dcc_sim.core.effects import Effect, Note, Reply, Severity
 from dcc_sim.core.fault_desk import FaultDesk
 from dcc_sim.core.faults import Fault, Faults, Hit, Hop
 from dcc_sim.core.keys import Keys
@@ -237,6 +237,11 @@ class Dcc:
             self._outbox.get_timer(),
         )
         return min((timer for timer in timers if timer is not None), default=None)
+
+    @property
+    def has_work_to_hand_out(self) -> bool:
+        """Whether `take_effects` has more than log lines."""
+        return any(not isinstance(effect, Note) for effect in self._state.effects)
 
     def take_effects(self) -> list[Effect]:
         """Return what is to be done, in order; each effect is returned once."""

@@ -36,8 +36,16 @@ class Pace:
 
     def _forget(self, now: float) -> int:
         current = int(now // self._step_s)
-        # A step leaves when the window no longer covers any of it. A clock that is set back
-        # leaves steps in the future: they count until time has passed them.
+        # A clock that was set back leaves steps in the future. They count as now: that loosens
+        # nothing, and holds up for no longer than a window.
+        ahead = 0
+        while self._steps and self._steps[-1][0] > current:
+            ahead += self._steps.pop()[1]
+        if ahead:
+            if self._steps and self._steps[-1][0] == current:
+                ahead += self._steps.pop()[1]
+            self._steps.append((current, ahead))
+        # A step leaves when the window no longer covers any of it.
         while self._steps and self._steps[0][0] < current - STEPS:
             self._sum -= self._steps.popleft()[1]
         return current
@@ -56,7 +64,7 @@ class Pace:
         if self._limit is None:
             return
         current = self._forget(now)
-        if self._steps and self._steps[-1][0] >= current:
+        if self._steps and self._steps[-1][0] == current:
             step, sent = self._steps.pop()
             self._steps.append((step, sent + 1))
         else:

@@ -40,6 +40,16 @@ def test_a_clock_that_is_set_back_loosens_nothing() -> None:
     assert pace.free_at(20.0) is not None
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up_for_longer_than_a_window() -> None:
+    pace = Pace(3, 16.0)
+    for _ in range(2):
+        pace.count(1e9)
+    pace.count(15.0)
+    free_at = pace.free_at(15.0)
+    assert free_at == 32.0
+    assert pace.free_at(free_at) is None
+
+
 def test_saved_and_restored() -> None:
     pace, again = Pace(5, 16.0), Pace(5, 16.0)
     for second in range(5):

@@ -45,6 +45,13 @@ _ABORT_INPUTS: Final = {
     AbortCode.TOO_MANY_PARTIAL: SendInput.ABORTED_FOR_NOW,
     AbortCode.MEMORY: SendInput.ABORTED_FOR_NOW,
 }
+_WAITED_FOR: Final = {
+    SendState.QUEUED: "its turn did not come",
+    SendState.SENDING: "not all of it was handed over",
+    SendState.WAITING: "nothing confirmed that it has arrived",
+    SendState.DISPUTED: "the peer has rejected it",
+    SendState.REENCODING: "it was to be encoded anew",
+}
 _DEVICE_RESULTS: Final = frozenset({Result.SUCCESS, Result.BUSY, Result.REJECTED})
 
 
@@ -386,7 +393,7 @@ class MessageSender:
 
     def _wake(self, events: list[SenderEvent], message: OutgoingMessage, now: float) -> None:
         if message.deadline <= now:
-            reason = "its lifetime is over" + (f": {message.reason}" if message.reason else "")
+            reason = f"its lifetime is over: {message.reason or _WAITED_FOR[message.state]}"
             self._course.move(events, message, SendInput.EXPIRED, reason)
             return
         if message.wake_at is not None and message.wake_at <= now:

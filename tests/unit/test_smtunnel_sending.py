@@ -218,6 +218,30 @@ def test_a_busy_peer_is_tried_until_the_lifetime_is_over() -> None:
     assert bench.status.reason == "its lifetime is over: fragment 1 of 1: busy"
 
 
+@pytest.mark.parametrize(
+    ("policy", "gets", "reason"),
+    [
+        (DOWN, "no turn", "its turn did not come"),
+        (DOWN, "out", "not all of it was handed over"),
+        (DOWN, "handed over", "nothing confirmed that it has arrived"),
+        (UP, "handed over", "nothing confirmed that it has arrived"),
+    ],
+)
+def test_the_end_of_a_lifetime_tells_what_was_waited_for(
+    policy: SendPolicy, gets: str, reason: str
+) -> None:
+    bench = Bench(replace(policy, message_lifetime_s=100.0))
+    bench.enqueue()
+    if gets != "no turn":
+        for sent in bench.poll():
+            if gets == "handed over":
+                bench.transmitted(sent)
+    bench.now = 100.0
+    bench.keep(bench.sender.handle_timer(bench.now))
+    assert bench.status.state is DeliveryState.FAILED
+    assert bench.status.reason == f"its lifetime is over: {reason}"
+
+
 def test_a_rejection_waits_for_its_reason() -> None:
     bench = Bench()
     bench.enqueue(octets=200)

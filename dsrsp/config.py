@@ -107,6 +107,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How long the status of an ended message can be asked for, in seconds: 30 days."""
     max_unacknowledged_messages: int = 100_000
     """With so many received messages waiting for an ack, alerts are refused with 503."""
+    max_unacknowledged_octets: int = 268_435_456
+    """The same for so many octets of them, 256 MiB: they are in memory, and an alert of a thousand
+    octets can become a message of max_message_octets."""
 
     def check(self) -> None:
         """Check what types cannot say.
@@ -142,6 +145,7 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "replay_window",
             "keep_finished_s",
             "max_unacknowledged_messages",
+            "max_unacknowledged_octets",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")

@@ -66,7 +66,8 @@ class Inbox:
 
     def __init__(self, unacknowledged: Iterable[IncomingMessage]) -> None:
         self._waiting = deque(unacknowledged)
-        self._unacknowledged = {incoming.ref for incoming in self._waiting}
+        self._unacknowledged = {held.ref: len(held.message) for held in self._waiting}
+        self._octets = sum(self._unacknowledged.values())
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -83,15 +84,21 @@ class Inbox:
         """How many messages wait for an ack."""
         return len(self._unacknowledged)
 
+    @property
+    def unacknowledged_octets(self) -> int:
+        """How many octets they have together."""
+        return self._octets
+
     def take(self, incoming: IncomingMessage) -> None:
         """Take a message that is stored."""
-        self._unacknowledged.add(incoming.ref)
+        self._unacknowledged[incoming.ref] = len(incoming.message)
+        self._octets += len(incoming.message)
         self._waiting.append(incoming)
         self._changed.set()
 
     def forget(self, ref: str) -> None:
         """Take note that a message is acknowledged and no more in the store."""
-        self._unacknowledged.discard(ref)
+        self._octets -= self._unacknowledged.pop(ref, 0)
 
     async def hand_out(self, acknowledge: Acknowledge) -> AsyncIterator[ReceivedMessage]:
         """Yield messages as they come, each once; end when the inbox is closed."""

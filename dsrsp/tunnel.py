@@ -427,21 +427,29 @@ class Tunnel:
         Raises:
             StorageError: it could not be stored, or too much waits: it must come again.
         """
-        most = self._config.max_unacknowledged_messages
-        busy = self._inbox.unacknowledged >= most
+        full = self._too_much_waits()
         effects = self._do(
             lambda endpoint, now: endpoint.on_fragment(
                 alert.device.octets,
                 alert.text,
                 originator_counter=alert.originator_counter,
                 now=now,
-                busy=busy,
+                busy=full is not None,
             )
         )
         for event in effects.events:
             if isinstance(event, FragmentIgnored) and event.reason in _PUT_OFF:
-                why = f"{most} received messages wait for an ack of the application"
-                raise StorageError(why if busy else event.detail)
+                raise StorageError(full or event.detail)
+
+    def _too_much_waits(self) -> str | None:
+        inbox, config = self._inbox, self._config
+        if inbox.unacknowledged >= config.max_unacknowledged_messages:
+            what = f"{inbox.unacknowledged} received messages"
+        elif inbox.unacknowledged_octets >= config.max_unacknowledged_octets:
+            what = f"{inbox.unacknowledged_octets} octets of received messages"
+        else:
+            return None
+        return f"{what} wait for an ack of the application"
 
     def acknowledge(self, ref: str, answers: str | None) -> None:
         """Drop a received message; note which sent message it answers.

@@ -271,6 +271,29 @@ def test_too_many_unacknowledged_messages_are_not_taken(world):
     world.run(main)
 
 
+def test_too_many_unacknowledged_octets_are_not_taken(world):
+    """A CEM's alert of a few hundred octets can become 65,536 in memory."""
+
+    async def main():
+        zeros, two = bytes(1000), world.dcc.alerts(b"two", 2, tunnel_message_id=1)[0]
+        async with world.gateway(max_unacknowledged_octets=1000) as gateway:
+            gateway.receive_untrusted(world.dcc.alerts(zeros, 1)[0])
+            with pytest.raises(StorageError, match="1000 octets of received messages wait"):
+                gateway.receive_untrusted(two)
+        # After a restart they wait still.
+        async with world.gateway(max_unacknowledged_octets=1000) as gateway:
+            with pytest.raises(StorageError, match="wait for an ack"):
+                gateway.receive_untrusted(two)
+            (received,) = await take(gateway)
+            assert received.message == zeros
+            await received.ack()
+            gateway.receive_untrusted(two)
+            (received,) = await take(gateway)
+            assert received.message == b"two"
+
+    world.run(main)
+
+
 def test_receiving_ends_with_the_gateway(world):
     async def main():
         async with world.gateway() as gateway:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo test lint unit bench scale interop conformance-c conformance-micropython clean
+.PHONY: help setup demo test lint unit fuzz bench scale interop conformance-c conformance-micropython clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,11 @@ lint: setup ## style, types, import rules
 
 unit: setup ## the tests alone
 	@$(BIN)/pytest --ignore=tests/bench --ignore=tests/interop
+
+FUZZ_SECONDS ?= 300
+
+fuzz: setup ## hostile inputs to every decoder, on all cores (FUZZ_SECONDS=300); what breaks one is kept in build/fuzz
+	@$(BIN)/python scripts/fuzz.py --seconds $(FUZZ_SECONDS)
 
 bench: setup ## speed, as ratios to a floor measured in the same run
 	@$(BIN)/pytest -q -s tests/bench

@@ -47,6 +47,8 @@ _STATUSES: dict[type[Exception], int] = {
     ConfigError: 400,
     StoreError: 503,
     msgspec.DecodeError: 400,
+    UnicodeDecodeError: 400,  # msgspec lets it pass
+    RecursionError: 400,
 }
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

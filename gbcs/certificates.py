@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from gbcs.entity_id import EntityId
@@ -143,6 +144,16 @@ def key_identifier(public_key: ec.EllipticCurvePublicKey) -> bytes:
     return bytes([0x40 | digest[0] & 0x0F]) + digest[1:]
 
 
+_NOT_READ = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    # A warning that is an error where warnings are: a serial number that is not positive.
+    CryptographyDeprecationWarning,
+)
+
+
 def parse_certificate(pem_or_der: bytes) -> Certificate:
     """Read one certificate and check it against the SMKI profiles.
 
@@ -167,7 +178,7 @@ def parse_certificate(pem_or_der: bytes) -> Certificate:
         else:
             parsed = x509.load_der_x509_certificate(pem_or_der)
         return _read(parsed)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except _NOT_READ as error:
         raise CertificateFormatError(
             f"not a certificate ({error}): expected one X.509 certificate as PEM or DER"
         ) from error

@@ -92,13 +92,14 @@ def parse_config(text: str, file_type: type[T], *, where: str) -> T:
     """
     try:
         return msgspec.convert(tomllib.loads(text), file_type, dec_hook=_decode_hook)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{where}: {error} ($ is the whole file); "
             f"`{_COMMANDS.get(file_type, 'smtunnel')} --example-config` prints a commented example"
         ) from None
+    except (ValueError, RecursionError) as error:
+        # tomllib also lets numbers of too many digits and too deep nesting pass as they are.
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
 
 
 def load_config(path: Path, file_type: type[T]) -> T:

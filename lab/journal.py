@@ -97,11 +97,34 @@ def _drop_cut_line(file: int) -> None:
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a journal; a last line that was cut by a kill is left out."""
+    """Yield the events of a journal; a last line that was cut by a kill is left out.
+
+    Raises:
+        LabError: a line is not an event; says which.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.endswith("\n"):
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
                 return
-            yield json.loads(line)
+            try:
+                event = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError):
+                event = None
+            if not _is_event(event):
+                raise LabError(
+                    f"{path}, line {number}: not an event of a journal: expected a JSON object "
+                    "with t, component and event"
+                )
+            yield event
+
+
+def _is_event(event: object) -> bool:
+    """Tell whether a line says when, where and what, as every one does."""
+    if not isinstance(event, dict):
+        return False
+    t, names = event.get("t"), (event.get("component"), event.get("event"))
+    # A bool is an int; what has more digits than a float can hold is no time.
+    timed = isinstance(t, float) or (type(t) is int and 0 <= t < 1 << 63)
+    return timed and all(isinstance(name, str) for name in names)

@@ -27,6 +27,7 @@ Source: specs/tunnel-protocol.md, the two ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from smtunnel.carriers import ECS46A, ECS200, Carrier
 from smtunnel.control import Record
@@ -57,6 +58,8 @@ from smtunnel.records import (
 from smtunnel.routes import RouteAnswer, RouteOffer, RouteWithdrawn
 from smtunnel.sending import MessageSender
 from smtunnel.work import Work
+
+_MAX_PEER_OCTETS: Final = 255
 
 
 def carrier_of(side: Originator) -> Carrier:
@@ -335,6 +338,16 @@ class Endpoint:
             StateError: something else than what was saved.
         """
         work = Work(now)
+        try:
+            self._restore(work, rows, now)
+        except StateError:
+            raise
+        except (LookupError, ValueError, OverflowError) as error:
+            # Rows may contradict each other in more ways than each of them can check.
+            raise StateError(f"what was saved contradicts itself: {error!r}") from None
+        return self._finish(work)
+
+    def _restore(self, work: Work, rows: Iterable[tuple[str, bytes]], now: float) -> None:
         sender_rows: dict[str, bytes] = {}
         fragments: list[tuple[bytes, int, str, bytes]] = []
         for key, octets in rows:
@@ -347,6 +360,8 @@ class Endpoint:
                 slot = int(rest.partition("/")[0]) if kind == "f" else 0
             except ValueError:
                 raise StateError(f"{key!r} is not a key of this version") from None
+            if len(peer) > _MAX_PEER_OCTETS:
+                raise StateError(f"a peer of {len(peer)} octets cannot have been saved")
             if kind == "f":
                 fragments.append((peer, slot, key, octets))
             elif kind == "r":
@@ -361,4 +376,3 @@ class Endpoint:
                 raise StateError(f"{key!r} is not a key of this version")
         self._inbound.restore_fragments(work, fragments)
         self._outbound.restore(work, sender_rows)
-        return self._finish(work)

@@ -44,6 +44,10 @@ class MessageIds:
         """How many ids are of messages on their way."""
         return len(self._live)
 
+    def knows(self, number: int) -> bool:
+        """Tell whether the id was ever used."""
+        return number in self._uses
+
     def take(self) -> tuple[int, tuple[int, ...]]:
         """Choose the id of a new message: the smallest whose last message is known to be
         delivered, else one that was never used, else the one that was used longest ago.

@@ -247,6 +247,10 @@ class Outbox:
         for key, octets in rows["i"].items():
             self._restore_id(key, octets)
         for message in self.messages.values():
+            ids = self.recipient(message.peer).ids[message.control]
+            if message.message_id is not None and not ids.knows(message.message_id):
+                raise StateError(f"the saved id of message {message.ref} is not there")
+        for message in self.messages.values():
             self.settle(message, now)
         self._changed = {}
 
@@ -262,7 +266,8 @@ class Outbox:
         elif message.state is SendState.QUEUED and message.wake_at is None:
             self.queue(message)
         for counter, flight in message.flights.items():
-            self._by_counter[counter] = message
+            if self._by_counter.setdefault(counter, message) is not message:
+                raise StateError(f"the saved counter {counter} is of two messages")
             if flight.deadline is not None:
                 recipient.in_flight += 1
                 self.in_flight += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from smtunnel.carriers import Carrier
-from smtunnel.delivery import DeliveryState, MessageStatus
+from smtunnel.delivery import TRANSITIONS, DeliveryState, MessageStatus
 from smtunnel.errors import StateError
 from smtunnel.fragments import EncodedMessage, Payload
 from smtunnel.header import Compression, FragmentHeader, Originator
@@ -18,6 +18,7 @@ from smtunnel.send_states import FINAL_STATES, SendState
 _VERSION: Final = 1
 _FIXED: Final = struct.Struct(">BBBBiQdIIHHB")
 _MOVING: Final = struct.Struct(">BBBBBhQQHddHHHB")
+_BEGUN_STATES: Final = frozenset({SendState.SENDING, SendState.WAITING, SendState.DISPUTED})
 _FLIGHT: Final = struct.Struct(">QHBd")
 _RETRY: Final = struct.Struct(">dH")
 _DELIVERY_STATES: Final = tuple(DeliveryState)
@@ -279,7 +280,11 @@ class OutgoingMessage:
         try:
             version, flags, compression, confirmation, *numbers = _FIXED.unpack_from(saved)
             priority, sequence, deadline, message_octets, text_octets, piece, ref, peer = numbers
-            if version != _VERSION or len(saved) != _FIXED.size + ref + peer + text_octets:
+            if (
+                version != _VERSION
+                or len(saved) != _FIXED.size + ref + peer + text_octets
+                or not piece
+            ):
                 raise StateError("a saved message is cut short or of another version")
             place = _FIXED.size
             name = saved[place : place + ref].decode()
@@ -376,6 +381,9 @@ class OutgoingMessage:
             raise StateError(
                 f"the saved state of message {self.ref} is not what was saved: {error}"
             ) from None
+        if DeliveryState.FAILED not in TRANSITIONS[delivery_state]:
+            raise StateError(f"message {self.ref} was saved though it had ended")
+        self._check_restored()
         self.status = MessageStatus(
             ref=self.ref,
             state=delivery_state,
@@ -387,3 +395,20 @@ class OutgoingMessage:
             tunnel_message_id=self.message_id,
             first_counter=self.first_counter,
         )
+
+    def _check_restored(self) -> None:
+        """Check that what was saved of the fragments is of fragments that there are.
+
+        Raises:
+            StateError: it is not.
+        """
+        sent = len(self.sent)
+        indices = [flight.index for flight in self.flights.values()]
+        indices += [index for _, index in self.retries]
+        if (
+            max(indices, default=-1) >= sent
+            or self.next_new > sent
+            or (self.message_id is not None and not sent)
+            or (self.message_id is None and self.state in _BEGUN_STATES)
+        ):
+            raise StateError(f"the saved state of message {self.ref} contradicts itself")

@@ -480,6 +480,8 @@ class Reassembler:
         state = _Peer(self._limits.replay_window)
         start = 1 + state.window.merge(saved[1:])
         uses = restore_uses(peer, saved[start:])
+        if len({use.slot for use in uses}) < len(uses):
+            raise StateError(f"the saved window of peer {peer.hex()} has a message id twice")
         self.forget_peer(peer)
         self._peers[peer] = state
         events: list[Event] = []

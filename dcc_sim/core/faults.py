@@ -305,13 +305,14 @@ def parse_scenario(text: str, *, where: str) -> tuple[Fault, ...]:
     """
     try:
         return msgspec.convert(tomllib.loads(text), _Scenario, dec_hook=decode_entity_id).fault
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{where}: {error} ($ is the whole file); expected tables like "
             '[[fault]] at_s = 60, kind = "drop", hop = "command", count = 3'
         ) from None
+    except (ValueError, RecursionError) as error:
+        # tomllib also lets numbers of too many digits and too deep nesting pass as they are.
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
 
 
 def parse_untrusted_fault(octets: bytes) -> Fault:
@@ -322,7 +323,7 @@ def parse_untrusted_fault(octets: bytes) -> Fault:
     """
     try:
         return msgspec.json.decode(octets, type=Fault, dec_hook=decode_entity_id)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             f'not a fault: {error}; expected JSON like {{"kind": "drop", "hop": "command"}}'
         ) from None

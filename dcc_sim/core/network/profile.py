@@ -313,14 +313,15 @@ def parse_profile(
     try:
         tree = tomllib.loads(text)
         profile = msgspec.convert(tree, NetworkProfile)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{where}: {error} ($ is the whole file); each parameter is a table with value, "
             "standing (published, derived or assumed) and source; "
             "see `smtunnel dcc-sim profiles gb-assumed` for an example"
         ) from None
+    except (ValueError, RecursionError) as error:
+        # tomllib also lets numbers of too many digits and too deep nesting pass as they are.
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
     return _with_traces(profile, where, read_trace)
 
 

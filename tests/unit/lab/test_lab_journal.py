@@ -60,7 +60,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 
 def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    path.write_text('{"event":"whole"}\n{"event":"cu')
+    path.write_text('{"t":1,"component":"cem","event":"whole"}\n{"event":"cu')
     assert [event["event"] for event in read_journal(path)] == ["whole"]
     with JsonLinesJournal(path, "cem", lambda: 1.0) as journal:
         journal.record("after the restart")
@@ -87,3 +87,14 @@ def test_what_comes_after_the_end_is_not_written_anywhere(tmp_path: Path) -> Non
 def test_a_journal_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="cannot write the journal"):
         JsonLinesJournal(tmp_path, "cem", lambda: 1.0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"x", b"[]", b'{"event":"e"}', b'{"t":"1","component":"c","event":"e"}', b"\xff", b"[" * 9999],
+)
+def test_a_damaged_line_is_told(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b'{"t":1,"component":"cem","event":"whole"}\n' + line + b"\n")
+    with pytest.raises(LabError, match="line 2: not an event"):
+        list(read_journal(path))

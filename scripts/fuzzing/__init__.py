@@ -1,0 +1,1 @@
+"""Every decoder that takes octets from outside, and inputs that try to break it."""

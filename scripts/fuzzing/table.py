@@ -1,0 +1,14 @@
+"""The table: one row for each way in which foreign octets are read."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from fuzzing import files, gb, tunnel
+from fuzzing.engine import Decoder
+
+
+@cache
+def all_decoders() -> tuple[Decoder, ...]:
+    """Return all rows of the table."""
+    return (*tunnel.decoders(), *gb.decoders(), *files.decoders())

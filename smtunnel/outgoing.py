@@ -406,7 +406,8 @@ class OutgoingMessage:
         indices = [flight.index for flight in self.flights.values()]
         indices += [index for _, index in self.retries]
         if (
-            max(indices, default=-1) >= sent
+            self.final
+            or max(indices, default=-1) >= sent
             or self.next_new > sent
             or (self.message_id is not None and not sent)
             or (self.message_id is None and self.state in _BEGUN_STATES)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import pytest
 
 from smtunnel import Confirmation, Endpoint, Originator, SendPolicy, StateError
+from smtunnel.send_states import SendState
 
 PEER = b"\x02\x53MT\x00\x00\x00\x01"
 
@@ -61,3 +62,10 @@ def test_a_fragment_that_is_no_text() -> None:
     row = {f"{PEER.hex()}/f/1/1": bytes(16) + b"\xff" * 8}
     with pytest.raises(StateError):
         endpoint().restore(row.items(), 2.0)
+
+
+def test_a_message_that_had_ended(rows: dict[str, bytes]) -> None:
+    (key,) = (key for key in rows if "/s/" in key)
+    damaged = rows[key][:1] + bytes([SendState.FAILED]) + rows[key][2:]
+    with pytest.raises(StateError, match="contradicts itself"):
+        endpoint().restore({**rows, key: damaged}.items(), 2.0)

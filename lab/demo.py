@@ -1,9 +1,8 @@
 """The main job, watched: real OpenADR messages from a DSRSP through a DCC to a CEM and back.
 
 Three processes on real sockets with a fresh test PKI. Every message is made at run time by
-openleadr, sent through the daemons' control interfaces, and compared on arrival: the first byte
-for byte, for it goes untouched; the others go in their compact form, and are compared as canonical
-XML.
+openleadr, sent through the daemons' control interfaces, and compared on arrival: byte for byte, or
+as canonical XML where the gateways' compact form is asked for.
 """
 
 from __future__ import annotations
@@ -67,6 +66,7 @@ async def run_demo(
     folder: Path,
     pki: Path,
     *,
+    compact: bool = False,
     trace: Path | None = None,
     duis_schema: Path | None = None,
     on_leg: Callable[[int, Leg], None] = lambda number, leg: None,
@@ -76,6 +76,8 @@ async def run_demo(
     Args:
         folder: for configurations, states, journals and logs.
         pki: a fresh test PKI, as `smtunnel pki init` makes it.
+        compact: True leaves the gateways to their default, the compact form of OpenADR XML; False
+            switches it off, so that the octets themselves can be compared.
         trace: where every octet is written down, or None.
         duis_schema: the official DUIS schema, to validate against, or None.
         on_leg: called with the number and the leg when a message has arrived.
@@ -93,7 +95,7 @@ async def run_demo(
         async with system.control("dsrsp") as dsrsp, system.control("cem") as cem:
             previous: tuple[bool, str] | None = None
             for message in make_story(datetime.now(UTC), lambda: str(uuid.uuid4())):
-                leg = Leg(message, untouched=not legs)
+                leg = Leg(message, untouched=not compact)
                 sender, receiver = (dsrsp, cem) if message.downlink else (cem, dsrsp)
                 to = device if message.downlink else None
                 # What the receiver sent just before is what this message answers.

@@ -31,7 +31,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_the_demo_tells_the_journey_of_each_message(demo: tuple[str, Path]) -> None:
     output, _ = demo
     assert "oadrDistributeEvent" in output
-    assert "7 of 7 messages arrived as they were sent" in output
+    assert "7 of 7 messages arrived byte for byte as they were sent" in output.replace("\n", " ")
     assert "byte for byte as sent" in output
     assert "equal as canonical XML" in output
     assert "\x1b[" not in output  # no colours when not a terminal
@@ -125,3 +125,10 @@ def test_every_duis_message_of_the_trace_is_valid(
         schema.validate(octets)
         parse = parse_untrusted_request if b":Request " in octets else parse_untrusted_response
         parse(octets)
+
+
+def test_the_compact_form_arrives_equal_as_canonical_xml() -> None:
+    finished = _smtunnel("demo", "--compact")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    output = finished.stdout.replace("\n", " ")
+    assert "7 of 7 messages arrived as they were sent, as canonical XML" in output

@@ -65,7 +65,7 @@ def test_a_fragment_that_is_no_text() -> None:
 
 
 def test_a_message_that_had_ended(rows: dict[str, bytes]) -> None:
-    (key,) = (key for key in rows if "/s/" in key)
+    key = f"{PEER.hex()}/s/m"
     damaged = rows[key][:1] + bytes([SendState.FAILED]) + rows[key][2:]
     with pytest.raises(StateError, match="contradicts itself"):
         endpoint().restore({**rows, key: damaged}.items(), 2.0)

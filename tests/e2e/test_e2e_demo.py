@@ -33,7 +33,6 @@ def test_the_demo_tells_the_journey_of_each_message(demo: tuple[str, Path]) -> N
     assert "oadrDistributeEvent" in output
     assert "7 of 7 messages arrived byte for byte as they were sent" in output.replace("\n", " ")
     assert "byte for byte as sent" in output
-    assert "equal as canonical XML" in output
     assert "\x1b[" not in output  # no colours when not a terminal
 
 

@@ -6,6 +6,18 @@ what happened in events. Whole messages without counters and time: MessageAssemb
 
 Both together, with retries, receipts and all that must survive a restart: an Endpoint, which a
 gateway persists and transports for. Control records are in smtunnel.records and smtunnel.routes.
+
+The modules, from the octets up::
+
+    limits, errors, carriers, header, octets       what everything stands on
+    codec, dictionaries, labels, fragments         one message to payloads and back
+    window, uses, stream, assembly, reassembler    receiving: replays, ids, pieces, messages
+    records, routes, control, aborts               what the ends tell each other
+    policy, pacing, message_ids, outgoing,
+    send_states, course, outbox, sending           sending until it is confirmed
+    receipts, acquaintances                        what is owed to a peer, what it understands
+    inbound, outbound, effects, work, endpoint     one end, whole
+    events, send_events, delivery                  what comes out
 """
 
 from smtunnel.assembly import MessageAssembly
@@ -54,7 +66,6 @@ from smtunnel.fragments import (
     Fragment,
     Payload,
     encode_message,
-    next_message_id,
     parse_untrusted_fragment,
 )
 from smtunnel.header import Compression, FragmentHeader, Originator, parse_untrusted_header
@@ -127,7 +138,6 @@ __all__ = [
     "advance",
     "encode_message",
     "labels_to_payload",
-    "next_message_id",
     "parse_untrusted_fragment",
     "parse_untrusted_header",
     "payload_to_labels",

@@ -14,7 +14,6 @@ from smtunnel.errors import LocalError, MessageTooLong, NotAFragment
 from smtunnel.header import (
     LAST_FLAG,
     MAX_FRAGMENTS,
-    MAX_MESSAGE_ID,
     Compression,
     FragmentHeader,
     Originator,
@@ -302,26 +301,3 @@ def _describe_foreign_character(payload: str) -> str:
                 "(A-Z a-z 0-9 + /)"
             )
     return "not of the base64 alphabet"
-
-
-def next_message_id(previous: int | None, live: Collection[int]) -> int:
-    """Choose the tunnel message id for a new message to one peer.
-
-    Args:
-        previous: the id chosen last, or None at the very first.
-        live: the ids of messages that are still on their way.
-
-    Returns:
-        The next id after previous, wrapping after 255, that is not live.
-
-    Raises:
-        LocalError: all 256 ids are live.
-    """
-    start = 0 if previous is None else previous + 1
-    for step in range(MAX_MESSAGE_ID + 1):
-        candidate = (start + step) % (MAX_MESSAGE_ID + 1)
-        if candidate not in live:
-            return candidate
-    raise LocalError(
-        "all 256 tunnel message ids of this peer are in use: wait until a message has ended"
-    )

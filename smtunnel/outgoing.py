@@ -233,10 +233,6 @@ class OutgoingMessage:
         """Note that a fragment had the result 00."""
         self.flags[index] |= _ACCEPTED | _DELIVERED
 
-    def is_delivered(self, index: int) -> bool:
-        """Tell whether a fragment had the result 00."""
-        return bool(self.flags[index] & _DELIVERED)
-
     def next_timer(self, now: float) -> float:
         """Return when something must be looked at next, in seconds."""
         times = [self.deadline]

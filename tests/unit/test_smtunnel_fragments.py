@@ -18,7 +18,6 @@ from smtunnel import (
     NotAFragment,
     Originator,
     encode_message,
-    next_message_id,
     parse_untrusted_fragment,
 )
 
@@ -151,12 +150,3 @@ def test_the_payloads_type_is_the_callers_matter() -> None:
         parse_untrusted_fragment(b"GAAH", ECS46A)
     with pytest.raises(LocalError, match="payloads are bytes"):
         parse_untrusted_fragment("GAAH", replace(ECS46A, printable=False))
-
-
-def test_message_ids_go_round_and_skip_what_is_alive() -> None:
-    assert next_message_id(None, ()) == 0
-    assert next_message_id(0, ()) == 1
-    assert next_message_id(255, ()) == 0
-    assert next_message_id(254, {255, 0, 1}) == 2
-    with pytest.raises(LocalError, match="all 256"):
-        next_message_id(3, range(256))

@@ -94,8 +94,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """DUIS codes that mean "this counter was used before" and, in answer to a repeated request,
     are no failure. Assumed: their meaning is not public."""
     believe_unsigned_errors: bool = False
-    """Whether an unsigned error at the receive address ends a request. False only notes it as the
-    likely reason and waits for the time-out, for anybody who reaches the address could post it."""
+    """Whether an unsigned error at the receive address may fail a message. False only notes it as
+    the likely reason and waits for the time-out, for anybody who reaches the address could post it;
+    errors after which a fragment is only sent again (E20, E21, E100) are believed all the same."""
 
     max_message_octets: int = 65536
     """The largest message to send or to reassemble, in octets."""

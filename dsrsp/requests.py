@@ -211,7 +211,11 @@ class Requests:
             return
         reason = self._adaptor.explain(request, error.code)
         live = self._live.get(error.originator_counter)
-        if error.quarantined or not (error.signed or self._config.believe_unsigned_errors):
+        heals = error.code in HEALING_CODES
+        # The DCC does not sign its errors. One that only makes a fragment go again is taken at its
+        # word: whoever forges it gains a repetition, and the device's answer still counts.
+        believed = error.signed or heals or self._config.believe_unsigned_errors
+        if error.quarantined or not believed:
             held = f"the DCC holds it in quarantine ({error.code}): release or discard it there"
             note = held if error.quarantined else f"told without a signature, not proven: {reason}"
             logger.warning("request %d: %s", error.originator_counter, note)
@@ -220,7 +224,6 @@ class Requests:
             return
         repeated = error.code in self._config.repeat_codes and request.posts > 1
         what = Input.REPEAT_REFUSAL if repeated else Input.REFUSAL
-        heals = error.code in HEALING_CODES
         if self.apply(request, what, reason=reason, heals=heals) is Action.IGNORE:
             logger.info(
                 "ignored error %s for request %d, which is %s",

@@ -347,20 +347,27 @@ def test_a_signed_error_after_acceptance_ends_the_request(world):
 
 def test_an_unsigned_error_is_only_noted(world):
     dcc = world.dcc
-    status, took_s = after_acceptance(world, lambda request: dcc.refusal(request.request_id, "E20"))
+    status, took_s = after_acceptance(world, lambda request: dcc.refusal(request.request_id, "E19"))
     assert "no answer from the device in 600 s" in status.reason
-    assert "E20" in status.reason
+    assert "E19" in status.reason
     assert took_s == pytest.approx(600, abs=1)
+
+
+def test_an_unsigned_error_that_only_costs_a_repetition_is_believed(world):
+    dcc = world.dcc
+    status, took_s = after_acceptance(world, lambda request: dcc.refusal(request.request_id, "E20"))
+    assert "refused with E20" in status.reason
+    assert took_s < 6
 
 
 def test_an_unsigned_error_ends_the_request_where_the_settings_say_so(world):
     dcc = world.dcc
     status, took_s = after_acceptance(
         world,
-        lambda request: dcc.refusal(request.request_id, "E20"),
+        lambda request: dcc.refusal(request.request_id, "E19"),
         believe_unsigned_errors=True,
     )
-    assert "refused with E20" in status.reason
+    assert "refused with E19" in status.reason
     assert took_s < 6
 
 

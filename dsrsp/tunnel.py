@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -13,10 +11,13 @@ from dsrsp.config import DsrspConfig
 from dsrsp.core.delivery import Outcome, make_request
 from dsrsp.core.matching import DeviceAlert
 from dsrsp.core.request import Request
-from dsrsp.errors import GatewayNotRunning, MessageNotSendable, NoEcho, SendError, StorageError
+from dsrsp.echoes import Echoes
+from dsrsp.errors import MessageNotSendable, NoEcho, SendError, StorageError
 from dsrsp.inbox import Inbox
 from dsrsp.news import News, received_ref
 from dsrsp.ports import Changes, IncomingMessage, SentMessage, Storage
+from dsrsp.sent_messages import SentMessages
+from dsrsp.tunnel_settings import receipt_settings, receive_limits, send_policy
 from gbcs.counters import OriginatorCounter
 from gbcs.entity_id import EntityId
 from gbcs.ports import Clock, Journal, Randomness
@@ -25,31 +26,21 @@ from smtunnel import (
     DeliveryState,
     FragmentIgnored,
     IgnoreReason,
-    Limits,
     LocalError,
     MessageStatus,
     Originator,
     StateError,
-    advance,
 )
 from smtunnel.effects import ControlNews, Effects
 from smtunnel.endpoint import Endpoint
-from smtunnel.outbound import CONTROL_REF
-from smtunnel.policy import Confirmation, Result, SendPolicy
-from smtunnel.receipts import ReceiptSettings
-from smtunnel.records import Capabilities, EchoReply, ReceiptPolicy
+from smtunnel.policy import Result
+from smtunnel.records import Capabilities, EchoReply
 from smtunnel.send_events import Transmit
 
 logger = logging.getLogger("dsrsp")
 
 _FORGET_EVERY_S: Final = 86_400.0
-_CONTROL_ATTEMPTS: Final = 4
 _PUT_OFF: Final = frozenset({IgnoreReason.BUSY, IgnoreReason.TOO_MANY_PEERS})
-_POLICIES: Final = {
-    "each": ReceiptPolicy.EACH,
-    "batched": ReceiptPolicy.BATCHED,
-    "off": ReceiptPolicy.OFF,
-}
 
 
 class RequestRunner(Protocol):
@@ -62,26 +53,6 @@ class RequestRunner(Protocol):
     def withdraw(self, ref: str, *, index: int | None, reason: str) -> None:
         """End the requests of a message that are not signed yet."""
         ...
-
-
-def send_policy(config: DsrspConfig) -> SendPolicy:
-    """Return how messages are sent down."""
-    return SendPolicy(
-        confirmation=Confirmation.RESULTS,
-        fragments_in_flight=config.fragments_in_flight,
-        fragments_in_flight_total=config.fragments_in_flight_total,
-        messages_in_flight=config.messages_in_flight,
-        fragments_per_window=config.fragments_per_window,
-        window_s=config.window_s,
-        attempts_per_fragment=config.fragment_attempts,
-        control_attempts=min(_CONTROL_ATTEMPTS, config.fragment_attempts),
-        retry_first_s=config.fragment_retry_first_s,
-        retry_max_s=config.fragment_retry_max_s,
-        # Each request has deadlines of its own, and always tells its end.
-        result_timeout_s=math.inf,
-        reason_grace_s=config.reason_grace_s,
-        message_lifetime_s=config.message_lifetime_s,
-    )
 
 
 class Tunnel:
@@ -116,10 +87,8 @@ class Tunnel:
         self._news = News(journal)
         self._tell = tell
         self._counter = OriginatorCounter(storage.counter_store(), floor=config.counter_floor)
-        self._sent = {sent.status.ref: sent for sent in storage.unfinished_messages()}
-        self._waiting = Counter(sent.device for sent in self._sent.values())
-        self._echoes: dict[bytes, tuple[EntityId, asyncio.Future[float]]] = {}
-        self._taking: str | None = None
+        self._sent = SentMessages(storage.unfinished_messages())
+        self._echoes = Echoes()
         self._requests: RequestRunner | None = None
         self._endpoint: Endpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -143,9 +112,7 @@ class Tunnel:
         self._requests = None
         if self._timer is not None:
             self._timer.cancel()
-        for _, reply in self._echoes.values():
-            if not reply.done():
-                reply.set_exception(GatewayNotRunning("the gateway ended before the echo came"))
+        self._echoes.close()
 
     def _open(self, now: float) -> Endpoint:
         """Make the end from the store: at the start, and when memory may be ahead of the disk."""
@@ -155,16 +122,8 @@ class Tunnel:
             counters=self._counter,
             policy=send_policy(config),
             random_fraction=self._random_fraction,
-            limits=Limits(
-                message_octets=config.max_message_octets,
-                replay_window=config.replay_window,
-                message_lifetime_s=config.message_lifetime_s,
-            ),
-            receipts=ReceiptSettings(
-                policy=_POLICIES[config.receipts],
-                batch_s=config.receipt_batch_s,
-                missing_after_s=config.missing_after_s,
-            ),
+            limits=receive_limits(config),
+            receipts=receipt_settings(config),
         )
         try:
             effects = endpoint.restore(self._storage.tunnel_rows(), now)
@@ -252,26 +211,11 @@ class Tunnel:
         ]
         return Changes(
             tunnel=effects.saves,
-            sent=tuple(self._sent_messages(effects, answered)),
+            sent=tuple(self._sent.changed(effects, answered)),
             requests=(*requests, *(() if request is None else (request,))),
             received=tuple(received),
             acknowledged=acknowledged,
         )
-
-    def _sent_messages(self, effects: Effects, answered: SentMessage | None) -> list[SentMessage]:
-        sent = [SentMessage(EntityId(c.peer), c.status) for c in effects.statuses]
-        # Of what has ended for the application, answered, nothing more is told.
-        sent = [s for s in sent if s.status.ref in self._sent or s.status.ref == self._taking]
-        if answered is not None:
-            ref = answered.status.ref
-            last = next((s.status for s in reversed(sent) if s.status.ref == ref), answered.status)
-            try:
-                status = advance(last, DeliveryState.ANSWERED)
-                sent.append(SentMessage(answered.device, status))
-            except LocalError as error:
-                # It failed as far as we knew, and was answered all the same: both are true.
-                logger.warning("an answer to message %s: %s", ref, error)
-        return sent
 
     def _act(
         self, effects: Effects, changes: Changes, transmits: Sequence[Transmit], now: float
@@ -281,7 +225,7 @@ class Tunnel:
         for incoming in changes.received:
             self._inbox.take(incoming)
         for sent in changes.sent:
-            self._remember(sent)
+            self._sent.remember(sent)
             self._news.tell_status(sent.device, sent.status)
             self._tell(sent.status)
         for news in effects.news:
@@ -295,26 +239,12 @@ class Tunnel:
                 reason = "its message has ended"
                 self._requests.withdraw(sent.status.ref, index=None, reason=reason)
 
-    def _remember(self, sent: SentMessage) -> None:
-        known = self._sent.pop(sent.status.ref, None)
-        if known is not None:
-            self._waiting[known.device] -= 1
-        if not sent.status.final:
-            self._sent[sent.status.ref] = sent
-            self._waiting[sent.device] += 1
-        elif not self._waiting[sent.device]:
-            del self._waiting[sent.device]
-
     def _take_news(self, news: ControlNews, now: float) -> None:
         device = EntityId(news.peer)
         if isinstance(news.record, Capabilities):
             self._news.tell_capabilities(device, news.record)
         elif isinstance(news.record, EchoReply):
-            asked, reply = self._echoes.get(news.record.nonce, (None, None))
-            if reply is None or asked != device or reply.done():
-                logger.info("%s sent an echo that nobody waits for", device)
-                return
-            reply.set_result(now)
+            self._echoes.take(device, news.record.nonce, now)
         else:
             logger.info("%s sent a %s, of no use here", device, type(news.record).__name__)
 
@@ -357,9 +287,10 @@ class Tunnel:
             SendError: too long, or too many messages wait for this device.
             StorageError: it could not be stored.
         """
-        if self._waiting[device] >= self._config.max_queued_messages_per_device:
+        waiting = self._sent.waiting(device)
+        if waiting >= self._config.max_queued_messages_per_device:
             raise SendError(
-                f"{self._waiting[device]} messages wait for {device} already: wait until some "
+                f"{waiting} messages wait for {device} already: wait until some "
                 "have ended, or raise max_queued_messages_per_device"
             )
         if len(message) > self._config.max_message_octets:
@@ -374,14 +305,14 @@ class Tunnel:
             chosen: CompressionChoice = choice
             return endpoint.send(ref, device.octets, message, now, compression=chosen)
 
-        self._taking = ref
+        self._sent.taking = ref
         try:
             self._do(work, may_refuse=True)
         except LocalError as error:
             raise MessageNotSendable(str(error)) from None
         finally:
-            self._taking = None
-        return self._sent[ref].status
+            self._sent.taking = None
+        return self._sent.status(ref)
 
     def keep_request(self, request: Request, accepted: bool, outcome: Outcome | None) -> None:
         """Store a request's new state, and tell its message.
@@ -409,7 +340,7 @@ class Tunnel:
 
         self._do(work, request=request)
         if outcome is not None and outcome.result is not Result.SUCCESS:
-            self._no_echo(request, outcome)
+            self._echoes.fail(request, outcome)
 
     def status(self, ref: str) -> MessageStatus | None:
         """Return what is known of a message; None: nothing."""
@@ -485,25 +416,13 @@ class Tunnel:
             StorageError: it could not be stored.
         """
         nonce = self._random_octets(8)
-        reply: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         begun = self._clock()
-        self._echoes[nonce] = (device, reply)
-        try:
+        with self._echoes.expect(device, nonce) as reply:
             self._do(lambda endpoint, now: endpoint.echo(device.octets, nonce, now))
-            async with asyncio.timeout(timeout_s):
-                seconds = await reply - begun
-        except TimeoutError:
-            raise NoEcho(f"no echo of {device} in {timeout_s:g} s") from None
-        finally:
-            del self._echoes[nonce]
+            try:
+                async with asyncio.timeout(timeout_s):
+                    seconds = await reply - begun
+            except TimeoutError:
+                raise NoEcho(f"no echo of {device} in {timeout_s:g} s") from None
         self._news.tell_echo(device, seconds)
         return seconds
-
-    def _no_echo(self, request: Request, outcome: Outcome) -> None:
-        """An echo is not repeated: what keeps one from the device ends the waiting."""
-        refused = outcome.result in (None, Result.REJECTED)
-        if not (refused and request.message_ref.startswith(CONTROL_REF)):
-            return
-        for device, reply in self._echoes.values():
-            if device == request.pre_command.target_id and not reply.done():
-                reply.set_exception(NoEcho(f"no echo of {device}: {outcome.detail}"))

@@ -11,7 +11,8 @@ help: ## this list
 setup: ## make .venv with everything the project needs
 	@scripts/setup
 
-demo: setup ## the main job: OpenADR through the smart metering system and back
+demo: ## the main job: OpenADR through the smart metering system and back
+	@scripts/setup gateway,sim,openadr
 	@$(BIN)/smtunnel demo
 
 test: setup lint unit ## all checks and tests

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from cem.config import CemConfig
 from cem.core.admission import Admission, Identities
 from gbcs.certificates import KeyUsage, Role
-from gbcs.crypto import EcdsaSigner, shared_secret
+from gbcs.crypto import shared_secret
 from gbcs.keystore import KeyStore
 from gbcs.ports import Signer
 
@@ -65,5 +65,5 @@ def load_credentials(config: CemConfig, keystore: KeyStore, now: float) -> Crede
     return Credentials(
         identities,
         Admission(identities, supplier.public_key, broker_secret),
-        EcdsaSigner(keystore.private_key(device_id, KeyUsage.DIGITAL_SIGNATURE)),
+        keystore.signer(device_id),
     )

@@ -31,7 +31,6 @@ from dsrsp.requests import Requests
 from dsrsp.store import SqliteStore
 from dsrsp.tunnel import Tunnel
 from gbcs.certificates import KeyUsage, Role
-from gbcs.crypto import EcdsaSigner
 from gbcs.duis import Schema, XmlSigner
 from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, GbcsError
@@ -154,9 +153,7 @@ class Gateway:
     def _keys(self) -> tuple[Signer, XmlSigner]:
         supplier = self._config.supplier_id
         try:
-            signer = self._signer or EcdsaSigner(
-                self._keystore.private_key(supplier, KeyUsage.DIGITAL_SIGNATURE, role=Role.SUPPLIER)
-            )
+            signer = self._signer or self._keystore.signer(supplier, role=Role.SUPPLIER)
             return signer, XmlSigner.from_keystore(self._keystore, supplier, Role.XML_SIGNING_USER)
         except GbcsError as error:
             raise ConfigurationError(

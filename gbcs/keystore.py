@@ -25,6 +25,7 @@ from gbcs.certificates import (
     Role,
     parse_certificate,
 )
+from gbcs.crypto import EcdsaSigner
 from gbcs.entity_id import EntityId
 from gbcs.errors import (
     BuildError,
@@ -63,7 +64,9 @@ class KeyStore:
         *,
         test_mode: bool = False,
         device_certificates: DeviceCertificates | None = None,
+        deterministic_signatures: bool = False,
     ) -> None:
+        self._deterministic_signatures = deterministic_signatures
         self._certificates = certificates
         self._source = device_certificates
         # Those of the source, the one that was asked for last at the end.
@@ -103,6 +106,7 @@ class KeyStore:
         *,
         test_mode: bool = False,
         device_certificates: DeviceCertificates | None = None,
+        deterministic_signatures: bool = False,
     ) -> KeyStore:
         """Make a store from the contents of certificate and key files.
 
@@ -114,6 +118,8 @@ class KeyStore:
             test_mode: allow keys that are publicly known or made by ``smtunnel pki init``.
             device_certificates: gives certificates of devices that are not among the pems, when
                 they are first asked for.
+            deterministic_signatures: make the signers of this store sign as RFC 6979 says, the
+                same octets for the same data: for simulations that are to come out the same.
 
         Returns:
             The store.
@@ -149,6 +155,7 @@ class KeyStore:
             private_keys,
             test_mode=test_mode,
             device_certificates=device_certificates,
+            deterministic_signatures=deterministic_signatures,
         )
 
     @property
@@ -251,6 +258,20 @@ class KeyStore:
                 f"no private key for the {certificate}: add its .key file (PEM, unencrypted)"
             )
         return key
+
+    def signer(self, entity_id: EntityId, *, role: Role | None = None) -> EcdsaSigner:
+        """Make a signer with a party's digital-signature key.
+
+        Args:
+            entity_id: whose.
+            role: as with `certificate`; XML signing has roles of its own.
+
+        Raises:
+            CertificateNotFound: there is no such certificate.
+            PrivateKeyNotFound: the certificate is here without its private key.
+        """
+        key = self.private_key(entity_id, KeyUsage.DIGITAL_SIGNATURE, role=role)
+        return EcdsaSigner(key, deterministic=self._deterministic_signatures)
 
     def xml_signing_certificate(self, entity_id: EntityId, role: Role) -> Certificate:
         """Find the XML-signing certificate of a user (role 87) or of the DCC (role 89).

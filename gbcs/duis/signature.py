@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric import ec
 from lxml import etree
 
-from gbcs.certificates import KeyUsage, Role
-from gbcs.crypto import EcdsaSigner, verify_signature
+from gbcs.certificates import Role
+from gbcs.crypto import verify_signature
 from gbcs.duis.reading import SIGNATURE_BRACED, SIGNATURE_NAMESPACE, Cursor
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError, DuisFormatError, SignatureInvalid, XmlSignatureInvalid
@@ -110,8 +110,8 @@ class XmlSigner:
             CertificateNotFound, PrivateKeyNotFound: one of them is not there.
         """
         certificate = keystore.xml_signing_certificate(entity_id, role)
-        key = keystore.private_key(entity_id, KeyUsage.DIGITAL_SIGNATURE, role=role)
-        return cls(EcdsaSigner(key), certificate.issuer_name, certificate.serial)
+        signer = keystore.signer(entity_id, role=role)
+        return cls(signer, certificate.issuer_name, certificate.serial)
 
     def signature_over(self, canonical: str) -> str:
         """Return the Signature element for a document.

@@ -1,8 +1,6 @@
 """The receive address: an HTTP server that the DCC posts responses and alerts to.
 
-It answers 204 when a message is taken (durably, where it matters), 400 when it is refused,
-with a line that says what is wrong, and 503 when it cannot be stored just now, so that the
-DCC tries again.
+It answers as `dsrsp.posted` says: 204, 400 with a line that says what is wrong, or 503.
 """
 
 from __future__ import annotations
@@ -16,16 +14,14 @@ from typing import Final
 
 from aiohttp import web
 
-from dsrsp.errors import ConfigurationError, ReceivedRefused, StorageError
+from dsrsp.errors import ConfigurationError
 from dsrsp.logs import quiet_logger
+from dsrsp.posted import Receive, take_posted
 from gbcs.duis import MAX_DUIS_OCTETS
 
 _BODY_TIMEOUT_S: Final = 10.0
 
 logger = logging.getLogger("dsrsp")
-
-Receive = Callable[[bytes], None]
-"""Takes one posted message in, or raises ReceivedRefused (400) or StorageError (503)."""
 
 
 class Receiver:
@@ -87,15 +83,8 @@ class Receiver:
         except TimeoutError:
             text = f"the body did not come in {_BODY_TIMEOUT_S:g} s\n"
             return web.Response(status=408, text=text)
-        try:
-            self._receive(body)
-        except ReceivedRefused as refusal:
-            logger.warning("refused a message posted by %s: %s", request.remote, refusal)
-            return web.Response(status=400, text=f"{refusal}\n")
-        except StorageError as error:
-            logger.error("could not store a message posted by %s: %s", request.remote, error)
-            return web.Response(status=503, text="cannot be stored now; try again\n")
-        return web.Response(status=204)
+        answer = take_posted(self._receive, body, sender=request.remote)
+        return web.Response(status=answer.status, text=answer.text or None)
 
 
 @web.middleware

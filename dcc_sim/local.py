@@ -20,6 +20,8 @@ from dcc_sim.core.network import NetworkProfile
 from dcc_sim.core.services import Service
 from dcc_sim.engine import Engine
 from dcc_sim.errors import DccSimError
+from dcc_sim.operation import Operated
+from gbcs.device_link import Challenge
 from gbcs.duis import Schema
 from gbcs.entity_id import EntityId
 from gbcs.keystore import KeyStore
@@ -63,7 +65,7 @@ class LocalLink:
         self._simulator.disconnect(self)
 
 
-class LocalSimulator:
+class LocalSimulator(Operated):
     """The DCC, its access control broker and the SM WAN, as an async context manager.
 
     Args:
@@ -134,10 +136,6 @@ class LocalSimulator:
         """The faults that are armed and the hubs that are down; `inject` adds to them."""
         return self._assembly.faults
 
-    async def inject(self, fault: Fault) -> int | None:
-        """Let a fault come now; see `Simulator.inject`."""
-        return await self._running().perform(lambda dcc, now: dcc.inject(fault, now))
-
     async def request(self, service: Service, octets: bytes) -> Reply:
         """Answer one DUIS request.
 
@@ -147,6 +145,15 @@ class LocalSimulator:
             DccSimError: the simulator does not run at the moment.
         """
         return await self._running().request(service, octets)
+
+    def check_untrusted_proof(self, device: EntityId, challenge: Challenge, text: str) -> None:
+        """Check a connecting device's proof, for callers that let a device prove its key.
+
+        Raises:
+            DeviceMessageRefused: it does not hold, or the device is not in the inventory.
+            DccSimError: the simulator does not run at the moment.
+        """
+        self._running().check_untrusted_proof(device, challenge, text)
 
     def connect(
         self,

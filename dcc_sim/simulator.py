@@ -24,13 +24,12 @@ from dcc_sim.core.faults import Fault, Faults
 from dcc_sim.core.journeys import Journeys
 from dcc_sim.core.keys import Keys
 from dcc_sim.core.network import NetworkProfile
-from dcc_sim.core.quarantine import QuarantinedCommand
-from dcc_sim.core.state import ResponseBehaviour
 from dcc_sim.device_server import DeviceServer
 from dcc_sim.engine import Engine
 from dcc_sim.errors import ConfigError, DccSimError
 from dcc_sim.http_services import make_app
 from dcc_sim.logs import quiet_logger
+from dcc_sim.operation import Operated
 from dcc_sim.page import add_page
 from dcc_sim.poster import Poster
 from dcc_sim.smki_service import make_smki_app
@@ -45,7 +44,7 @@ _LOG = logging.getLogger("dcc_sim")
 _Start: TypeAlias = Callable[[], Awaitable[None]]
 
 
-class Simulator:
+class Simulator(Operated):
     """The DCC, its access control broker and the SM WAN, as an async context manager.
 
     Args:
@@ -124,42 +123,6 @@ class Simulator:
         """TCP port of the SMKI repository; known once started."""
         return self._started()[2]
 
-    async def quarantined(self) -> list[QuarantinedCommand]:
-        """Return what anomaly detection holds back, the oldest first."""
-        return await self._running().perform(lambda dcc, _now: dcc.quarantined())
-
-    async def release(self, event_reference: int) -> None:
-        """Let a command out of quarantine go on its way.
-
-        Raises:
-            NotInQuarantine: there is none of this reference.
-        """
-        await self._running().perform(lambda dcc, now: dcc.release(event_reference, now))
-
-    async def discard(self, event_reference: int) -> None:
-        """Give up a command in quarantine and tell its user.
-
-        Raises:
-            NotInQuarantine: there is none of this reference.
-        """
-        await self._running().perform(lambda dcc, now: dcc.discard(event_reference, now))
-
-    async def revoke(self, issuer_name: str, serial: int) -> None:
-        """Trust a certificate no more, for good.
-
-        Raises:
-            CertificateUnknown: there is none of this issuer and serial number.
-        """
-        await self._running().perform(lambda dcc, _now: dcc.revoke(issuer_name, serial))
-
-    async def change_behaviour(self, behaviour: ResponseBehaviour) -> None:
-        """Post responses and alerts in another way from now on.
-
-        Raises:
-            ConfigError: so many copies, or so long a delay, are not allowed.
-        """
-        await self._running().perform(lambda dcc, _now: dcc.change_behaviour(behaviour))
-
     async def __aenter__(self) -> Simulator:
         async with AsyncExitStack() as stack:
             await self._start(stack)
@@ -179,18 +142,6 @@ class Simulator:
     def faults(self) -> Faults:
         """The faults that are armed and the hubs that are down; `inject` adds to them."""
         return self._faults
-
-    async def inject(self, fault: Fault) -> int | None:
-        """Let a fault come now; its ``at_s`` does not count.
-
-        Returns:
-            The number of a fault that waits for messages; None when it is done at once.
-
-        Raises:
-            DccSimError: the simulator does not run.
-            StoreError: the state cannot be written.
-        """
-        return await self._running().perform(lambda dcc, now: dcc.inject(fault, now))
 
     def _running(self) -> Engine:
         if self._engine is None:

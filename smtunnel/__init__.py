@@ -14,7 +14,7 @@ The modules, from the octets up::
     window, uses, stream, assembly, reassembler    receiving: replays, ids, pieces, messages
     records, routes, control, aborts               what the ends tell each other
     policy, pacing, message_ids, outgoing,
-    send_states, course, outbox, sending           sending until it is confirmed
+    line, send_states, course, outbox, sending     sending until it is confirmed
     receipts, acquaintances                        what is owed to a peer, what it understands
     inbound, outbound, effects, work, endpoint     one end, whole
     events, send_events, delivery                  what comes out

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from smtunnel.errors import StateError
+from smtunnel.line import Line
 from smtunnel.message_ids import MessageIds
 from smtunnel.outgoing import Flight, OutgoingMessage
 from smtunnel.records import MessageName
@@ -25,18 +25,18 @@ class Recipient:
         queues: of data messages and of control messages: heaps in the order of sending.
         live: messages that have an id, in the order of sending.
         in_flight: attempts whose result is awaited.
-        ready: True while it stands in the outbox's line.
+        levels: the priorities at which it stands in the outbox's line.
         holds: how many incomplete messages it holds; None: not known.
     """
 
-    __slots__ = ("holds", "ids", "in_flight", "live", "queues", "ready")
+    __slots__ = ("holds", "ids", "in_flight", "levels", "live", "queues")
 
     def __init__(self) -> None:
         self.ids = (MessageIds(), MessageIds())
         self.queues: tuple[list[tuple[int, int, OutgoingMessage]], ...] = ([], [])
         self.live: list[OutgoingMessage] = []
         self.in_flight = 0
-        self.ready = False
+        self.levels: set[int] = set()
         self.holds: int | None = None
 
     def add_live(self, message: OutgoingMessage) -> None:
@@ -44,11 +44,36 @@ class Recipient:
         self.live.append(message)
         self.live.sort(key=lambda held: (not held.control, -held.priority, held.sequence))
 
+    def priorities(self) -> set[int]:
+        """Return the priorities of what may have something to be given out."""
+        found = {held.priority for held in self.live}
+        for control in (True, False):
+            head = self.next_queued(control)
+            if head is not None:
+                found.add(head.priority)
+        return found
+
+    def in_the_way(self, message: OutgoingMessage) -> int:
+        """Count the live messages of its kind that a message does not overtake."""
+        return sum(
+            held.control is message.control and held.priority >= message.priority
+            for held in self.live
+        )
+
     def has_room(self) -> bool:
         """Tell whether the peer holds one more message that comes in several fragments."""
         if self.holds is None:
             return True
         return sum(m.total > 1 and not m.control for m in self.live) < self.holds
+
+    def next_live(self, priority: int, now: float) -> OutgoingMessage | None:
+        """Return the live message whose fragment goes next: control, or of such a priority."""
+        for message in self.live:
+            if not message.control and message.priority < priority:
+                break
+            if message.has_something_due(now):
+                return message
+        return None
 
     def next_queued(self, control: bool) -> OutgoingMessage | None:
         """Return the message whose turn is next."""
@@ -64,8 +89,8 @@ class Outbox:
     def __init__(self) -> None:
         """Begin empty."""
         self.messages: dict[str, OutgoingMessage] = {}
-        self.line: deque[Recipient] = deque()
-        """Recipients that may have something to be given out, next first."""
+        self.line: Line[Recipient] = Line()
+        """Recipients that may have something to be given out."""
         self.in_flight = 0
         self._by_counter: dict[int, OutgoingMessage] = {}
         self._recipients: dict[bytes, Recipient] = {}
@@ -172,9 +197,7 @@ class Outbox:
         """After a change: note what to save, set the timer, let the recipient stand in line."""
         self._changed[message.ref] = message
         recipient = self.recipient(message.peer)
-        if not recipient.ready:
-            recipient.ready = True
-            self.line.append(recipient)
+        self.line.add(recipient, recipient.priorities())
         if message.final:
             self.messages.pop(message.ref, None)
             message.timer = None

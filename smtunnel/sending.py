@@ -37,6 +37,8 @@ from smtunnel.send_states import SendInput, SendState, next_state
 
 PACE_KEY: Final = "-/pace"
 CONTROL_MESSAGES_IN_FLIGHT: Final = 8
+MAX_LIVE_IDS: Final = 255
+"""So many ids may be of messages on their way, those included that were overtaken."""
 
 _ABORT_INPUTS: Final = {
     AbortCode.UNKNOWN_DICTIONARY: SendInput.ABORTED_ENCODING,
@@ -428,7 +430,8 @@ class MessageSender:
     # Giving out
 
     def poll(self, now: float) -> list[SenderEvent]:
-        """Give out the fragments that may go now, to one peer after another in turn.
+        """Give out the fragments that may go now: what has the highest priority first, and among
+        equals to one peer after another in turn.
 
         Returns:
             Transmit events among others; all of a message's first transmissions in order.
@@ -439,20 +442,24 @@ class MessageSender:
             self._pace_free_at = self._pace.free_at(now)
             if self._pace_free_at is not None:
                 break
-            recipient = line[0]
-            if self._give_out(events, recipient, now):
-                line.rotate(-1)
+            recipient, priority = line.first()
+            if self._give_out(events, recipient, priority, now):
+                line.next_turn(priority)
             else:
-                line.popleft()
-                recipient.ready = False
+                line.leave(priority)
         return events
 
-    def _give_out(self, events: list[SenderEvent], recipient: Recipient, now: float) -> bool:
+    def _give_out(
+        self, events: list[SenderEvent], recipient: Recipient, priority: int, now: float
+    ) -> bool:
         if recipient.in_flight >= self._policy.fragments_in_flight:
             return False
-        message = next((held for held in recipient.live if held.has_something_due(now)), None)
-        if message is None:
-            message = self._start_next(events, recipient)
+        message = recipient.next_live(priority, now)
+        queued = recipient.next_queued(False)
+        if message is None or (
+            queued is not None and not message.control and queued.priority > message.priority
+        ):
+            message = self._start_next(events, recipient, priority) or message
         if message is None:
             return False
         index = message.next_due(now)
@@ -474,13 +481,17 @@ class MessageSender:
         return True
 
     def _start_next(
-        self, events: list[SenderEvent], recipient: Recipient
+        self, events: list[SenderEvent], recipient: Recipient, priority: int
     ) -> OutgoingMessage | None:
         limits = (self._policy.messages_in_flight, CONTROL_MESSAGES_IN_FLIGHT)
         for control in (True, False):
             ids = recipient.ids[control]
             message = recipient.next_queued(control)
-            if message is None or ids.live >= limits[control]:
+            if message is None or ids.live >= MAX_LIVE_IDS:
+                continue
+            if not control and message.priority < priority:
+                continue
+            if recipient.in_the_way(message) >= limits[control]:
                 continue
             if message.total > 1 and not control and not recipient.has_room():
                 continue

@@ -351,6 +351,50 @@ def test_a_window_bounds_what_leaves_and_survives_a_restart() -> None:
     assert [t.index for t in bench.poll()] == [3, 4, 5][: len(bench.encode(400).payloads) - 3]
 
 
+def test_a_higher_priority_overtakes_what_has_begun() -> None:
+    bench = Bench(SendPolicy(confirmation=Confirmation.RESULTS, fragments_in_flight=2))
+    bench.enqueue("long", octets=600)
+    bench.enqueue("second", octets=600)
+    first = bench.poll()
+    assert [one.ref for one in first] == ["long", "long"]
+    bench.enqueue("urgent", octets=100, priority=1)
+    for one in first:
+        bench.result(one, Result.SUCCESS)
+    assert [one.ref for one in bench.poll()] == ["urgent", "urgent"]
+
+
+def test_a_higher_priority_overtakes_though_no_more_may_have_begun() -> None:
+    policy = SendPolicy(
+        confirmation=Confirmation.RESULTS, fragments_in_flight=2, messages_in_flight=1
+    )
+    bench = Bench(policy)
+    bench.enqueue("long", octets=600)
+    first = bench.poll()
+    bench.enqueue("equal", octets=100)
+    bench.enqueue("urgent", octets=20, priority=7)
+    bench.result(first[0], Result.SUCCESS)
+    assert [one.ref for one in bench.poll()] == ["urgent"]
+    # Of one priority there is still one at a time.
+    bench.result(first[1], Result.SUCCESS)
+    assert [one.ref for one in bench.poll()] == ["long"]
+
+
+def test_a_higher_priority_overtakes_those_to_other_peers() -> None:
+    bench = Bench(
+        SendPolicy(confirmation=Confirmation.RESULTS, fragments_per_window=3, window_s=160.0)
+    )
+    bench.enqueue("one", octets=600)
+    bench.enqueue("other", octets=600, peer=OTHER)
+    assert sorted(one.ref for one in bench.poll()) == ["one", "one", "other"]
+    bench.enqueue("urgent", octets=100, peer=OTHER, priority=1)
+    assert bench.poll() == []
+    assert [one.ref for one in bench.wait(175.0)] == ["urgent", "urgent", "other"]
+    # It is remembered over a restart.
+    bench.enqueue("more urgent", octets=20, priority=9)
+    bench.restart()
+    assert next(iter(bench.wait(175.0))).ref == "more urgent"
+
+
 def test_messages_keep_their_order_but_for_priority_and_control() -> None:
     bench = Bench(replace(DOWN, fragments_in_flight=1, messages_in_flight=1))
     for ref in ("a", "b"):

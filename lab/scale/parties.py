@@ -18,8 +18,8 @@ from gbcs.device_link import (
     parse_untrusted_challenge,
     parse_untrusted_welcome,
 )
+from lab.cast import Device
 from lab.errors import DemoError
-from lab.scale.traffic import Device
 
 _HEAD_END = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from gbcs.pki import DEFAULT_ACCESS_CONTROL_BROKER, DEFAULT_LOAD_CONTROLLER, DEFAULT_SUPPLIER
+from lab.cast import Cast, device_id
 from lab.errors import DemoError
-from lab.scale.traffic import Cast, device_id
 
 _READY_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 20.0

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.cast import Cast
 from lab.errors import DemoError
 from lab.local_system import LocalSystem
 from lab.scale.floor import OPERATIONS, measure_floor
@@ -23,7 +24,7 @@ from lab.scale.parties import (
     connect_devices,
 )
 from lab.scale.process import SimulatorProcess, usage
-from lab.scale.traffic import Cast, Journey
+from lab.scale.traffic import Journey, make_journeys
 
 _STALL_S = 120.0
 _AT_THE_CEM = frozenset({"REASSEMBLED", "ANSWERED"})
@@ -167,7 +168,7 @@ async def measure_simulator(
     cast, posts = Cast(devices), _Posts()
     # The first ones are not counted: they fill caches.
     warm_up = devices * 4
-    journeys = cast.journeys(warm_up + fragments)
+    journeys = make_journeys(cast, warm_up + fragments)
     answers = {journey.command.to_bytes(): journey.response for journey in journeys}
     async with (
         _receive_address(posts) as url,
@@ -245,5 +246,5 @@ async def measure_system(folder: Path, pki: Path, *, messages: int, message_octe
         fragments=fragments,
         per_s=fragments / spent_s,
         cpu_s={name: (after[name].cpu_s - before[name].cpu_s) / fragments for name in pids},
-        floor_s=measure_floor(Cast(1).journeys(1)[0]),
+        floor_s=measure_floor(make_journeys(Cast(1), 1)[0]),
     )

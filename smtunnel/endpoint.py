@@ -50,7 +50,6 @@ from smtunnel.records import (
     ControlReceipt,
     EchoReply,
     EchoRequest,
-    MessageName,
     Missing,
     Receipt,
     ReceiptPolicy,
@@ -195,24 +194,23 @@ class Endpoint:
         work.tell(peer, EchoRequest(nonce, opaque))
         return self._finish(work)
 
-    def cancel(self, ref: str, reason: str, now: float) -> Effects:
+    def cancel(self, ref: str, reason: str, now: float, *, may_have_gone: bool = True) -> Effects:
         """Give a message up; nothing happens where none of this ref is on its way.
 
         Args:
             ref: which one.
             reason: why, for a person.
             now: the time, in seconds.
+            may_have_gone: False when the gateway knows that nothing of what was given out has
+                left this end: then there is nothing to tell the peer.
         """
         work = Work(now)
-        before = self._outbound.sender.status(ref)
-        events = self._outbound.sender.cancel(ref, reason, now)
-        self._outbound.take(work, events)
-        if before is not None and before.tunnel_message_id is not None:
-            # What the peer holds of it takes room there. One fragment alone is never held.
-            name = MessageName.of(before.tunnel_message_id, before.first_counter or 0)
+        held = self._outbound.sender.may_be_held(ref) if may_have_gone else None
+        self._outbound.take(work, self._outbound.sender.cancel(ref, reason, now))
+        if held is not None:
+            # What the peer holds of it takes room there.
             for changed in work.statuses:
-                if before.fragments_total > 1:
-                    work.tell(changed.peer, Cancelled(name))
+                work.tell(changed.peer, Cancelled(held))
         return self._finish(work)
 
     def answered(self, ref: str, now: float) -> Effects:

@@ -91,7 +91,8 @@ class Outbox:
         self.messages: dict[str, OutgoingMessage] = {}
         self.line: Line[Recipient] = Line()
         """Recipients that may have something to be given out."""
-        self.in_flight = 0
+        self.not_handed_over = 0
+        """Attempts of all peers that were given out, and are not known to be handed over."""
         self._by_counter: dict[int, OutgoingMessage] = {}
         self._recipients: dict[bytes, Recipient] = {}
         self._timers: list[tuple[float, int, OutgoingMessage]] = []
@@ -177,14 +178,21 @@ class Outbox:
         message.flights[counter] = Flight(index, deadline)
         self._by_counter[counter] = message
         self.recipient(message.peer).in_flight += 1
-        self.in_flight += 1
+        self.not_handed_over += 1
+
+    def hand_over(self, flight: Flight, deadline: float) -> None:
+        """Note that an attempt is handed over; its result is awaited until the deadline."""
+        if flight.deadline is not None and not flight.handed_over:
+            flight.handed_over = True
+            flight.deadline = deadline
+            self.not_handed_over -= 1
 
     def give_up(self, message: OutgoingMessage, flight: Flight) -> None:
         """Wait no longer for an attempt's result; if it still comes, it is of use."""
         if flight.deadline is not None:
             flight.deadline = None
             self.recipient(message.peer).in_flight -= 1
-            self.in_flight -= 1
+            self.not_handed_over -= not flight.handed_over
 
     def land(self, message: OutgoingMessage, counter: int) -> None:
         """Forget an attempt."""
@@ -293,7 +301,7 @@ class Outbox:
                 raise StateError(f"the saved counter {counter} is of two messages")
             if flight.deadline is not None:
                 recipient.in_flight += 1
-                self.in_flight += 1
+                self.not_handed_over += not flight.handed_over
 
     def _restore_id(self, key: str, octets: bytes) -> None:
         try:

@@ -65,7 +65,9 @@ class SendPolicy:
         confirmation: what confirms a data message.
         fragments_in_flight: carrier messages to one peer that may wait for their result (with
             RESULTS), or for being handed over (else), at once.
-        fragments_in_flight_total: the same for all peers together.
+        fragments_in_flight_total: carrier messages to all peers together that may wait for being
+            handed over. What is handed over does not count: peers that never answer would keep
+            those that do from being served.
         messages_in_flight: data messages to one peer that have begun and not ended, at most 255.
         fragments_per_window: carrier messages to all peers in any window_s; None: any number.
         window_s: length of that window, in seconds.

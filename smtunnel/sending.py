@@ -186,6 +186,16 @@ class MessageSender:
         self._outbox.settle(message, now)
         return events
 
+    def may_be_held(self, ref: str) -> MessageName | None:
+        """Return the name of a message of which the peer may hold fragments, else None.
+
+        One fragment alone is never held; nor is what the carrier has given back.
+        """
+        message = self._outbox.messages.get(ref)
+        if message is None or message.total == 1 or not any(message.sent):
+            return None
+        return MessageName.of(message.message_id or 0, message.first_counter or 0)
+
     def cancel(self, ref: str, reason: str, now: float) -> list[SenderEvent]:
         """Give a message up; nothing happens where none has this ref.
 
@@ -251,9 +261,8 @@ class MessageSender:
         message.set_accepted(flight.index)
         if message.confirmation is not Confirmation.RESULTS:
             self._outbox.land(message, originator_counter)
-        elif not flight.handed_over and flight.deadline is not None:
-            flight.handed_over = True
-            flight.deadline = now + self._policy.result_timeout_s
+        else:
+            self._outbox.hand_over(flight, now + self._policy.result_timeout_s)
         self._course.count(events, message)
         self._course.check_handed_over(events, message, now)
         self._outbox.settle(message, now)
@@ -438,7 +447,7 @@ class MessageSender:
         """
         events: list[SenderEvent] = []
         line = self._outbox.line
-        while line and self._outbox.in_flight < self._policy.fragments_in_flight_total:
+        while line and self._outbox.not_handed_over < self._policy.fragments_in_flight_total:
             self._pace_free_at = self._pace.free_at(now)
             if self._pace_free_at is not None:
                 break

@@ -363,6 +363,20 @@ def test_who_gives_a_message_up_tells_the_peer() -> None:
     assert pair.dsrsp.endpoint.cancel("d", "", 0.0).statuses == ()
 
 
+def test_of_what_cannot_have_reached_the_peer_nothing_is_told() -> None:
+    pair = Pair()
+    pair.introduce()
+    pair.send_down("d", NOISE[:300])
+    sent, pair.dsrsp.waiting = pair.dsrsp.waiting, []
+    for transmit in sent:
+        counter = transmit.originator_counter
+        pair.dsrsp.keep(pair.dsrsp.endpoint.on_result(counter, Result.NOT_HANDED_OVER, 0.0))
+    pair.dsrsp.keep(pair.dsrsp.endpoint.cancel("d", "no longer wanted", 0.0))
+    assert pair.dsrsp.reasons == {"d": "no longer wanted"}
+    pair.carry()
+    assert pair.said == []
+
+
 def test_an_echo_comes_back_as_news() -> None:
     pair = Pair()
     pair.introduce()

@@ -332,8 +332,37 @@ def test_so_many_fragments_are_in_flight_to_one_peer_and_in_all() -> None:
     [more] = bench.poll()
     # One after another in turn: the other peer has waited longer.
     assert (more.ref, more.index) == ("two", 1)
+    # What is handed over makes room, for other peers only.
+    bench.transmitted(sent[1])
+    assert [(t.ref, t.index) for t in bench.poll()] == [("one", 2)]
     # What is lost makes room as well.
     assert len(bench.wait(600)) == 3
+
+
+def test_thousands_of_silent_peers_do_not_keep_the_others_from_being_served() -> None:
+    bench = Bench()
+    silent = [number.to_bytes(8, "big") for number in range(5000)]
+    for number, peer in enumerate(silent):
+        bench.enqueue(f"s{number}", octets=20, peer=peer)
+    given = bench.poll()
+    assert len(given) == DOWN.fragments_in_flight_total
+    # The DCC takes them; no device answers.
+    while given:
+        for sent in given:
+            bench.transmitted(sent)
+        given = bench.poll()
+    bench.restart()
+    bench.enqueue("live", octets=100)
+    sent_live = bench.poll()
+    assert [sent.ref for sent in sent_live] == ["live", "live"]
+    for sent in sent_live:
+        bench.transmitted(sent)
+        bench.result(sent, Result.SUCCESS)
+    assert bench.status.state is DeliveryState.REASSEMBLED
+    # Of one that is silent no more are in flight than ever.
+    for number in range(20):
+        bench.enqueue(f"more{number}", octets=200, peer=silent[0])
+    assert len(bench.poll()) == DOWN.fragments_in_flight - 1
 
 
 def test_a_window_bounds_what_leaves_and_survives_a_restart() -> None:

@@ -13,7 +13,9 @@ The tree::
     │   ├── PrivateKeyNotFound      no private key for this EUI, usage and role
     │   ├── CertificateRefused      chain, validity, usage, role or EUI is not what is needed
     │   └── TestKeysRefused         publicly known test keys outside test mode
-    ├── SmkiRepositoryFormatError   not a request to an SMKI repository
+    ├── SmkiRepositoryFormatError   not a request to, or an answer of, an SMKI repository
+    ├── Route2bRefused              a peer of route 2b is not let in, or put out: code and reason
+    ├── Route2bClosed               a connection of route 2b has ended
     └── DuisError
         ├── DuisFormatError         not well-formed XML, or not a DUIS message that we know
         ├── DuisSchemaError         does not validate against the DUIS schema
@@ -83,7 +85,33 @@ class TestKeysRefused(CertificateError):
 
 
 class SmkiRepositoryFormatError(GbcsError):
-    """Octets from outside are not a request to an SMKI repository."""
+    """Octets from outside are not a request to, or an answer of, an SMKI repository."""
+
+
+class Route2bRefused(GbcsError):
+    """A peer of route 2b is not let in, or put out.
+
+    ``code`` is the WebSocket close code that says so (`gbcs.route_2b_texts.CloseCode`), ``reason``
+    the text beside it.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class Route2bClosed(GbcsError):
+    """A connection of route 2b has ended.
+
+    ``code`` and ``reason`` are what the other end said, None and empty when it just broke.
+    """
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        told = "the connection broke" if code is None else f"the other end closed it: {code}"
+        super().__init__(f"{told} {reason!r}" if reason else told)
+        self.code = code
+        self.reason = reason
 
 
 class DuisError(GbcsError):

@@ -17,6 +17,11 @@ MAX_MESSAGE_OCTETS = 1200
 """The longest message that the network carries."""
 
 
+MESSAGE_CODE_ROUTE_2B = 0xFF2B
+"""The message code of route 2b, assumed: GBCS has none for it. Its use cases count up from 0001,
+and this end of the range is the farthest from them."""
+
+
 class CraFlag(enum.IntEnum):
     """Whether a message is a command, a response or an alert.
 

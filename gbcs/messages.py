@@ -30,7 +30,7 @@ from gbcs.ecs46a import (
 )
 from gbcs.ecs200 import ALERT_CODE_8F88, MESSAGE_CODE_ECS200, Alert, make_alert
 from gbcs.errors import BuildError, FormatError
-from gbcs.header import MAX_MESSAGE_OCTETS, CraFlag
+from gbcs.header import MAX_MESSAGE_OCTETS, MESSAGE_CODE_ROUTE_2B, CraFlag
 from gbcs.layouts import MAX_LABEL_CHARS, MAX_LABELS, Layout
 
 __all__ = [
@@ -61,6 +61,7 @@ _MESSAGE_CODE = slice(31, 33)
 _LABEL_COUNT_OFFSET = 6
 _ECS46A_COMMAND = (b"\x01", b"\x00\x53")
 _ECS46A_RESPONSE = (b"\x02", b"\x00\x53")
+_ROUTE_2B = MESSAGE_CODE_ROUTE_2B.to_bytes(2, "big")
 _ECS200_ALERT = (b"\x03", b"\x01\x23")
 
 Message: TypeAlias = PreCommand | SignedPreCommand | Command | Response | Alert
@@ -124,6 +125,13 @@ def layout_of(octets: bytes) -> Layout:
 def _choose(octets: bytes) -> tuple[Layout, Callable[[Mapping[str, Any]], Message]]:
     if not octets:
         raise FormatError("there are no octets at all", offset=0)
+    if octets[:1] == b"\xdf" and octets[_MESSAGE_CODE] == _ROUTE_2B:
+        raise FormatError(
+            f"message code {MESSAGE_CODE_ROUTE_2B:04X} is that of route 2b: such a message comes "
+            "over route 2b's WebSocket only, never through the smart metering system",
+            offset=_MESSAGE_CODE.start,
+            field="message code",
+        )
     if len(octets) > MAX_MESSAGE_OCTETS:
         raise FormatError(f"{len(octets)} octets; a message has at most {MAX_MESSAGE_OCTETS}")
     if octets[0] == _CIPHERED:

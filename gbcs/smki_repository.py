@@ -67,6 +67,9 @@ class CertificateStatus(enum.Enum):
     REVOKED = "R"
 
 
+_STATUSES = {status.value: status for status in CertificateStatus}
+
+
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
     """Which certificates does a party have?
@@ -114,6 +117,44 @@ def parse_untrusted_data_request(octets: bytes) -> DataRequest:
             f"CertificateSerial is {text[:_MAX_QUOTED_CHARS]!r}: expected hexadecimal digits"
         )
     return DataRequest(int(text, 16))
+
+
+def build_search_request(entity_id: EntityId) -> bytes:
+    """Write a CertificateSearchRequest for the certificates of a party."""
+    return (
+        f"{_PROLOGUE}<CertificateSearchRequest><CertificateSubjectAltName>{entity_id}"
+        "</CertificateSubjectAltName></CertificateSearchRequest>"
+    ).encode()
+
+
+def parse_untrusted_search_response(octets: bytes) -> dict[int, CertificateStatus]:
+    """Read a CertificateSearchResponse.
+
+    Returns:
+        The status of each certificate by its serial number. What is neither in use nor expired
+        counts as revoked: no other letter is known.
+
+    Raises:
+        SmkiRepositoryFormatError: it is none.
+    """
+    try:
+        root = parse_xml(octets)
+    except DuisError as error:
+        raise SmkiRepositoryFormatError(str(error)) from error
+    if _local_name(root) != "CertificateSearchResponse":
+        raise SmkiRepositoryFormatError(
+            f"found {_local_name(root)[:_MAX_QUOTED_CHARS]!r}: expected CertificateSearchResponse"
+        )
+    found = {}
+    for result in root:
+        texts = {_local_name(child): (child.text or "").strip() for child in result}
+        serial, status = texts.get("CertificateSerial", ""), texts.get("CertificateStatus", "")
+        if not _SERIAL.fullmatch(serial) or not status:
+            raise SmkiRepositoryFormatError(
+                "a Result of the CertificateSearchResponse lacks a serial number or a status"
+            )
+        found[int(serial, 16)] = _STATUSES.get(status, CertificateStatus.REVOKED)
+    return found
 
 
 def build_search_response(found: Iterable[tuple[Certificate, CertificateStatus]]) -> bytes:

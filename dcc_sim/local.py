@@ -136,6 +136,11 @@ class LocalSimulator(Operated):
         """The faults that are armed and the hubs that are down; `inject` adds to them."""
         return self._assembly.faults
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers at the moment: not while a restart takes its time."""
+        return self._engine is not None
+
     async def request(self, service: Service, octets: bytes) -> Reply:
         """Answer one DUIS request.
 

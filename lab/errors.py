@@ -8,7 +8,8 @@ The tree::
     ├── ControlError     a daemon's control interface refused or did not answer
     ├── DemoError        a part of the demo did not start, or something did not arrive
     ├── ExplainError     the journals do not tell what is asked
-    └── VectorError      test vectors are missing or of another format
+    ├── VectorError      test vectors are missing or of another format
+    └── VirtualError     a simulation on virtual time was asked for what it cannot do
 """
 
 from __future__ import annotations
@@ -40,3 +41,7 @@ class ExplainError(LabError):
 
 class VectorError(LabError):
     """Test vectors are missing or of another format."""
+
+
+class VirtualError(LabError):
+    """A simulation on virtual time was asked for what it cannot do."""

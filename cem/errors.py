@@ -9,8 +9,9 @@ The tree::
     ├── ConfigurationError     a configured value is impossible
     ├── StoreError             the state file cannot be opened, read or written
     │   └── StoreInUse         another process works with it
-    ├── LinkError              the communications hub cannot be reached, or broke the link's rules
-    │   └── LinkRefused        it did not accept our proof
+    ├── LinkError              hub or DSRSP cannot be reached, or broke the link's rules
+    │   ├── LinkRefused        it did not accept our proof
+    │   └── PinMismatch        a server of route 2b showed another certificate than the offer names
     ├── CommandRefused         what came from the hub is no valid command for this device
     ├── AlertError             no alert can be built: no counter is left, or the clock is no date
     ├── QueueFull              too many messages wait to be sent
@@ -38,11 +39,15 @@ class StoreInUse(StoreError):
 
 
 class LinkError(CemError):
-    """The communications hub cannot be reached, or broke the link's rules."""
+    """The communications hub, or a server of route 2b, cannot be reached or broke the rules."""
 
 
 class LinkRefused(LinkError):
     """The communications hub did not accept our proof."""
+
+
+class PinMismatch(LinkError):
+    """A server of route 2b showed another certificate than the offer names."""
 
 
 class CommandRefused(CemError):

@@ -1,0 +1,141 @@
+"""What stands before route 2b's handshake: who may open TLS, how many at once, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from websockets.asyncio.server import ServerConnection
+
+from dsrsp.route_2b.config import Route2bServerConfig
+from dsrsp.route_2b.gate import Gate, HalfOpen
+from dsrsp.route_2b.tls import start_tls
+
+_LOG = logging.getLogger("dsrsp.route_2b")
+_TURNED_AWAY_AT_ONCE = 4
+_TOLD_EVERY_S = 1.0
+
+
+class Door:
+    """Takes connections in at a pace: counts them, starts TLS when it is their turn."""
+
+    def __init__(self, config: Route2bServerConfig, context: ssl.SSLContext) -> None:
+        self._config = config
+        self.context = context
+        self.gate = Gate(config.handshakes_at_once)
+        self.back_gate = Gate(_TURNED_AWAY_AT_ONCE)
+        self.half_open = HalfOpen(config.half_open_connections, config.half_open_per_address)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cut_off = 0
+        self._told_at = float("-inf")
+
+    @property
+    def timeout_s(self) -> float:
+        """How long TLS may take."""
+        return self._config.handshake_timeout_s
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many wait that the next is to come back later."""
+        return self.gate.waiting >= self._config.handshakes_waiting
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that `close` ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cut_off(self, address: str, why: str) -> None:
+        """Say in the log that connections are cut off, once a second at most."""
+        self._cut_off += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at < _TOLD_EVERY_S:
+            return
+        _LOG.warning(
+            "route 2b cut off %d connections, the last from %s: %s", self._cut_off, address, why
+        )
+        self._told_at, self._cut_off = now, 0
+
+    def close(self) -> None:
+        """End what is not connected yet."""
+        for task in self._tasks:
+            task.cancel()
+
+
+class DoorConnection(ServerConnection):
+    """A WebSocket that takes its turn for TLS and counts as half-open until it is proven."""
+
+    def __init__(self, *arguments: Any, door: Door, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._door = door
+        self._secured = False
+        self._entered = contextlib.ExitStack()
+        self.turned_away = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: first with the plain connection, then with the encrypted one."""
+        if self._secured:
+            super().connection_made(transport)
+            return
+        plain = cast(asyncio.Transport, transport)
+        address = str((plain.get_extra_info("peername") or ("?",))[0])
+        why = self._door.half_open.full(address)
+        if why is not None:
+            self._door.cut_off(address, why)
+            plain.abort()
+            return
+        self._secured = True
+        plain.pause_reading()
+        leave = self._entered.enter_context(self._door.half_open.counted(address))
+        self._entered.callback(leave)
+        self._door.run(self._secure(plain, address))
+
+    async def _secure(self, plain: asyncio.Transport, address: str) -> None:
+        self.turned_away = self._door.crowded
+        gate = self._door.back_gate if self.turned_away else self._door.gate
+        try:
+            self._entered.callback(await gate.enter())
+            if plain.is_closing():
+                self.left()
+                return
+            await start_tls(plain, self, self._door.context, self._door.timeout_s)
+        except OSError as error:
+            # Versions, time-outs, what is no TLS at all, and who has gone.
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            _LOG.warning("route 2b: no TLS with %s: %s", address, reason)
+            plain.abort()
+            self.left()
+        except asyncio.CancelledError:
+            plain.abort()
+            self.left()
+            raise
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.left()
+        if hasattr(self, "transport"):
+            super().connection_lost(exc)
+
+    def left(self) -> None:
+        """Be half-open no more: proven or gone."""
+        self._entered.close()
+
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        """Do the HTTP part; say in the log what the library drops in silence."""
+        try:
+            await super().handshake(*arguments, **options)
+        except asyncio.CancelledError:
+            _LOG.warning("route 2b: no WebSocket request from %s in time", self.remote_address)
+            raise
+        error = self.protocol.handshake_exc
+        if error is not None:
+            _LOG.warning(
+                "route 2b: no WebSocket with %s: %s: %.200s",
+                self.remote_address,
+                error,
+                repr(str(error.__cause__ or "")),
+            )

@@ -19,6 +19,10 @@ from smtunnel.send_states import SendInput, SendState, next_state
 MOST: Final = 255
 """Attempts and losses of a fragment are counted in an octet."""
 
+_GIVEN_UP: Final = frozenset({SendInput.EXHAUSTED, SendInput.EXPIRED})
+_OPEN: Final = frozenset({SendState.SENDING, SendState.WAITING})
+"""States in which the peer has not said that it ended the message."""
+
 
 class Course:
     """Moves messages; MessageSender says when."""
@@ -117,9 +121,12 @@ class Course:
         state = next_state(message.state, what)
         if state is None:
             return False
-        message.state = state
+        before, message.state = message.state, state
         if reason:
             message.reason = reason
+        if what in _GIVEN_UP and before in _OPEN and _may_be_there(message):
+            # To say that it failed would be to say more than is known.
+            message.reason += "; not known whether it has arrived"
         if state not in (SendState.SENDING, SendState.WAITING, SendState.DISPUTED):
             self._outbox.leave(message, delivered=state is SendState.DELIVERED)
         if message.final:
@@ -159,3 +166,11 @@ class Course:
             message.status = status
             if not message.control:
                 events.append(StatusChanged(message.peer, status))
+
+
+def _may_be_there(message: OutgoingMessage) -> bool:
+    """Tell whether each fragment was handed over once, or may have been for all that is known."""
+    unknown = {flight.index for flight in message.flights.values()}
+    return bool(message.flags) and all(
+        flag or index in unknown for index, flag in enumerate(message.flags)
+    )

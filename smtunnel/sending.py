@@ -49,7 +49,7 @@ _ABORT_INPUTS: Final = {
 }
 _WAITED_FOR: Final = {
     SendState.QUEUED: "its turn did not come",
-    SendState.SENDING: "not all of it was handed over",
+    SendState.SENDING: "not all of it is known to be handed over",
     SendState.WAITING: "nothing confirmed that it has arrived",
     SendState.DISPUTED: "the peer has rejected it",
     SendState.REENCODING: "it was to be encoded anew",

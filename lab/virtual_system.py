@@ -120,9 +120,12 @@ class VirtualSystem:
             simulator = self._make_simulator(clock, tape, address)
             self._running = _Running(clock, tape, simulator, dsrsp_process, cems)
             await stack.enter_async_context(simulator)
-            for process in (dsrsp_process, *cems):
-                stack.push_async_callback(process.stop)
-                await process.start()
+            for start, stop in (
+                (dsrsp_process.start, dsrsp_process.stop),
+                *((process.start, process.stop) for process in cems),
+            ):
+                stack.push_async_callback(stop)
+                await start()
             self._stack = stack.pop_all()
         return self
 

@@ -45,6 +45,33 @@ _TRANSFORM_VARIANT = 4
 _SEND_VARIANT = 5
 
 
+class Ending:
+    """Whether news has ended a request; breaks off what its task waits for.
+
+    One time limit serves the deadline and the news: a second task that waits for the news would
+    cost more than the exchange with the DCC that it watches.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._limit: asyncio.Timeout | None = None
+
+    def is_set(self) -> bool:
+        """Whether the request has ended."""
+        return self._is_set
+
+    def set(self) -> None:
+        """End the request: the limit that is watched expires now."""
+        self._is_set = True
+        limit = self._limit
+        if limit is not None and not limit.expired():
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    def watch(self, limit: asyncio.Timeout | None) -> None:
+        """Let this limit, and no earlier one, expire when the request ends."""
+        self._limit = limit
+
+
 @dataclass(slots=True)
 class LiveRequest:
     """A request that is being worked on.
@@ -57,7 +84,7 @@ class LiveRequest:
 
     request: Request
     resumed: bool = False
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: Ending = field(default_factory=Ending)
     transform_request: bytes | None = None
     pre_command: bytes = b""
     failures: int = 0
@@ -142,7 +169,7 @@ class Adaptor:
             return self._apply(live.request, Input.KEPT)
         if action is Action.SEND:
             return await self._send(live)
-        await self._within(live, live.ended.wait)
+        await self._within(live, _for_ever)
         raise _Ended
 
     # The two exchanges
@@ -295,18 +322,18 @@ class Adaptor:
         remaining = None if deadline is None else deadline - self._clock()
         if remaining is not None and remaining <= 0:
             raise _TimeUp
-        task = asyncio.ensure_future(work())
-        ended = asyncio.ensure_future(live.ended.wait())
-        both: tuple[asyncio.Future[Any], ...] = (task, ended)
+        if live.ended.is_set():
+            raise _Ended
         try:
-            await asyncio.wait(both, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise _Ended if ended.done() else _TimeUp
+            async with asyncio.timeout(remaining) as limit:
+                live.ended.watch(limit)
+                return await work()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise (_Ended if live.ended.is_set() else _TimeUp) from None
         finally:
-            for future in both:
-                future.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            live.ended.watch(None)
 
     def _pause_s(self, failures: int) -> float:
         longest = min(
@@ -337,3 +364,7 @@ def duis_request_id(request: Request) -> RequestId:
     """Return the RequestID under which the DCC knows a request."""
     asked = request.pre_command
     return RequestId(asked.originator_id, asked.target_id, asked.originator_counter)
+
+
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()

@@ -37,7 +37,7 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ _MAX_WAIT_S = 300.0
 _MAX_PENDING = 1000
 _MAX_ANSWER_OCTETS = 4 * 1024 * 1024
 _RETRY_S = 1.0
+_STATUS_FIELDS = tuple(field.name for field in fields(MessageStatus))
 _ECHO_TIMEOUT_S = 7200.0  # the DCC's slower class; the caller says less
 
 
@@ -163,19 +164,16 @@ def load_or_make_token(path: Path) -> str:
 
 def capabilities_as_dict(capabilities: Capabilities) -> dict[str, Any]:
     """Return capabilities as plain JSON values, dictionaries by DICTID in hexadecimal."""
-    fields = asdict(capabilities)
-    fields["receipts"] = capabilities.receipts.name.lower()
-    fields["dictionaries"] = [f"{number:08X}" for number in capabilities.dictionaries]
-    return fields
+    told = asdict(capabilities)
+    told["receipts"] = capabilities.receipts.name.lower()
+    told["dictionaries"] = [f"{number:08X}" for number in capabilities.dictionaries]
+    return told
 
 
 def status_as_dict(handle_ref: str, status: MessageStatus) -> dict[str, Any]:
     """Return a status as plain JSON values, its state by name."""
-    fields = asdict(status)
-    fields["ref"] = handle_ref
-    fields["state"] = status.state.name
-    fields["final"] = status.final
-    return fields
+    told = {name: getattr(status, name) for name in _STATUS_FIELDS}
+    return told | {"ref": handle_ref, "state": status.state.name, "final": status.final}
 
 
 class ControlInterface:

@@ -61,6 +61,8 @@ async def read_body(request: web.Request, timeout_s: float) -> bytes:
         raise web.HTTPUnsupportedMediaType(
             text=f"Content-Type is {request.content_type}, expected {CONTENT_TYPE}\n"
         )
+    if request.content.is_eof():  # it came with its head, and nothing has to be waited for
+        return await request.read()
     try:
         async with asyncio.timeout(timeout_s):
             return await request.read()

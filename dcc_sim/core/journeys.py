@@ -42,6 +42,7 @@ class KeptJourney:
         steps: the last steps.
         omitted: how many steps before these are no longer kept.
         changed: number of the last step.
+        octets: how many octets of content are kept.
     """
 
     reference: str
@@ -51,6 +52,7 @@ class KeptJourney:
     failed: bool = False
     omitted: int = 0
     changed: int = 0
+    octets: int = 0
     _ends: bool = False
     _to_post: int = 0
 
@@ -59,18 +61,15 @@ class KeptJourney:
         """Whether nothing of it is under way."""
         return self._ends and self._to_post <= 0
 
-    @property
-    def octets(self) -> int:
-        """How many octets of content are kept."""
-        return sum(len(kept.step.content) for kept in self.steps)
-
     def add(self, kept: KeptStep) -> None:
         """Take one more step, the oldest may go."""
+        step = kept.step
         if len(self.steps) == self.steps.maxlen:
             self.omitted += 1
+            self.octets -= len(self.steps[0].step.content)
         self.steps.append(kept)
+        self.octets += len(step.content)
         self.changed = kept.number
-        step = kept.step
         self._to_post = max(0, self._to_post + step.postings)
         if step.state is not None:
             self.state, self._ends, self.failed = step.state, step.ends, step.failed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gbcs.ports import JournalValue
 
@@ -134,38 +134,32 @@ def _duis(fields: Fields) -> Step:
     reference = text(fields, "request_id") or UNREADABLE
     if kind == ALERT_BODY:
         reference = alert_reference(reference)
-    step = Step(
+    source, target, title = Lane.DCC, Lane.USER, kind
+    failed, postings, counter = kind == "ErrorBody", 0, "DUIS answers"
+    state: str | None
+    if text(fields, "direction") == "in":
+        source, target, counter = Lane.USER, Lane.DCC, "DUIS requests"
+        state, ends = "with the DCC", False
+    elif service in _EXCHANGES:
+        state, ends = _answered(kind, service, text(fields, "code"))
+    else:
+        target, title, counter = Lane.DCC, f"{kind} to be posted", "DUIS messages to post"
+        state, ends = _BAD_NEWS.get(kind, "being posted"), True
+        failed, postings = kind in _BAD_NEWS, 1
+    return Step(
         reference=reference,
-        source=Lane.DCC,
-        target=Lane.USER,
-        title=kind,
+        source=source,
+        target=target,
+        title=title,
         facts=_facts(fields, "service", "variant", "code", "alert_code"),
         content=xml,
         octets=len(xml),
-        failed=kind == "ErrorBody",
-        counter="DUIS answers",
+        state=state,
+        ends=ends,
+        failed=failed,
+        postings=postings,
+        counter=counter,
     )
-    if text(fields, "direction") == "in":
-        return replace(
-            step,
-            source=Lane.USER,
-            target=Lane.DCC,
-            state="with the DCC",
-            counter="DUIS requests",
-        )
-    if service not in _EXCHANGES:
-        return replace(
-            step,
-            target=Lane.DCC,
-            title=f"{kind} to be posted",
-            state=_BAD_NEWS.get(kind, "being posted"),
-            ends=True,
-            failed=kind in _BAD_NEWS,
-            postings=1,
-            counter="DUIS messages to post",
-        )
-    state, ends = _answered(kind, service, text(fields, "code"))
-    return replace(step, state=state, ends=ends)
 
 
 def _answered(kind: str, service: str, code: str) -> tuple[str | None, bool]:

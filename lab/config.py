@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+import cem.openadr
+import dsrsp.openadr
 from cem import CemConfig
 from dcc_sim import DccSimConfig
 from dsrsp import DsrspConfig
@@ -38,6 +40,7 @@ class DsrspFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     gateway: DsrspConfig
     control: ControlConfig
+    openadr: dsrsp.openadr.OpenAdrConfig | None = None
     journal: str | None = None
 
 
@@ -46,6 +49,7 @@ class CemFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     gateway: CemConfig
     control: ControlConfig
+    openadr: cem.openadr.OpenAdrConfig | None = None
     journal: str | None = None
 
 

@@ -44,6 +44,7 @@ from lab.control import (
 from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
+from lab.openadr import openadr_vens, openadr_vtn
 from smtunnel.errors import TunnelError
 
 _DSRSP_ERRORS: Mapping[type[Exception], int] = {
@@ -214,10 +215,12 @@ async def run_dsrsp(config_path: Path) -> None:
                 raise BuildError("say which device the message is for: ?to=EUI")
             return await gateway.send(to, message, compression, compact=compact)
 
+        vens = await stack.enter_async_context(openadr_vens(file.openadr, base, gateway))
         control = await stack.enter_async_context(
-            _control(gateway, send, file.control, base, _DSRSP_ERRORS, asks=gateway)
+            _control(vens or gateway, send, file.control, base, _DSRSP_ERRORS, asks=gateway)
         )
-        _ready("dsrsp", receive_port=gateway.receive_port, control=control)
+        facts: dict[str, Any] = {} if vens is None else {"openadr_push_port": vens.push_port}
+        _ready("dsrsp", receive_port=gateway.receive_port, control=control, **facts)
         await stop.wait()
 
 
@@ -240,10 +243,11 @@ async def run_cem(config_path: Path) -> None:
                 raise BuildError("a CEM has one DSRSP only: leave ?to= out")
             return await gateway.send(message, compression, compact=compact)
 
+        vtn = await stack.enter_async_context(openadr_vtn(file.openadr, base, gateway, config))
         control = await stack.enter_async_context(
-            _control(gateway, send, file.control, base, _CEM_ERRORS)
+            _control(vtn or gateway, send, file.control, base, _CEM_ERRORS)
         )
-        _ready("cem", control=control)
+        _ready("cem", control=control, **({} if vtn is None else {"openadr": vtn.url}))
         await stop.wait()
 
 

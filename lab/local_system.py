@@ -137,6 +137,10 @@ class LocalSystem:
             raise DemoError(f"{name} does not run")
         return process.pid
 
+    def ready(self, name: str) -> dict[str, Any]:
+        """Return what a daemon said when it was ready: where it listens."""
+        return self._daemons[name].ready
+
     def control_url(self, name: str) -> str:
         """Return where a gateway daemon is controlled."""
         return str(self._daemons[name].ready["control"])

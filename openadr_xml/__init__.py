@@ -1,10 +1,30 @@
-"""OpenADR XML made small without changing what it says: the gateways use it before the tunnel.
+"""OpenADR 2.0b XML: made small without changing what it says, read for routing, answered.
 
-OpenADR 2.0b messages carry white space, an XML declaration and repeated namespace declarations
-that no receiver needs. compact drops them; canonical says what "the same message" means.
+Messages carry white space, an XML declaration and repeated namespace declarations that no
+receiver needs. compact drops them; canonical says what "the same message" means.
+parse_untrusted_payload reads what a gateway must know to route a message; openadr_xml.building
+makes the few payloads that a gateway gives itself.
 """
 
 from openadr_xml.canonical import NotCompactable, canonical
+from openadr_xml.payloads import (
+    MAX_PAYLOAD_OCTETS,
+    SERVICES,
+    EventVersion,
+    Payload,
+    PayloadRefused,
+    parse_untrusted_payload,
+)
 from openadr_xml.rewriting import compact
 
-__all__ = ["NotCompactable", "canonical", "compact"]
+__all__ = [
+    "MAX_PAYLOAD_OCTETS",
+    "SERVICES",
+    "EventVersion",
+    "NotCompactable",
+    "Payload",
+    "PayloadRefused",
+    "canonical",
+    "compact",
+    "parse_untrusted_payload",
+]

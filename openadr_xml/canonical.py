@@ -33,10 +33,14 @@ class NotCompactable(ValueError):
     """The octets are no XML that may be rewritten; the message says why."""
 
 
-def parse_untrusted(xml: bytes) -> etree._ElementTree:
+def parse_untrusted(xml: bytes, *, allow_signature: bool = False) -> etree._ElementTree:
     """Parse a document that may be rewritten: no DTD, no signature, in UTF-8.
 
     Neither entities nor the network are ever used.
+
+    Args:
+        xml: any octets.
+        allow_signature: True for who only reads it.
 
     Raises:
         NotCompactable: not such a document.
@@ -59,7 +63,7 @@ def parse_untrusted(xml: bytes) -> etree._ElementTree:
         raise NotCompactable(f"the encoding is {information.encoding}: only UTF-8 is rewritten")
     if information.internalDTD is not None:
         raise NotCompactable("a document with a DTD is not rewritten")
-    if next(root.iter(_SIGNATURE), None) is not None:
+    if not allow_signature and next(root.iter(_SIGNATURE), None) is not None:
         raise NotCompactable("it holds an XML signature, which would no longer verify")
     return tree
 

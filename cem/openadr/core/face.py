@@ -1,0 +1,345 @@
+"""The OpenADR face of a CEM: what is answered here, what crosses, what the VEN gets when.
+
+A `Face` takes the VEN's payloads and the VTN's and says what to do, in reactions; the caller does
+it, saves `Face.state`, and reports back. Time is an argument, in seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cem.openadr.config import OpenAdrConfig
+from cem.openadr.core.arrivals import Arrivals
+from cem.openadr.core.requests import ANSWERS, TOLD_AT_ONCE
+from cem.openadr.core.state import FaceState, Told, Waiting
+from openadr_xml import Payload, building
+
+MAX_WAITING: Final = 64
+MAX_TOLD: Final = 64
+
+_TRY_AGAIN: Final = "no answer from the VTN yet: send the same request again"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer the VEN with these octets, and say so to `Face.delivered` when they are written.
+
+    ``queued`` is the number of the queued message that they are; ``waiting`` the key of the
+    request whose kept answer they are.
+    """
+
+    octets: bytes
+    queued: int | None = None
+    waiting: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the payload to the VTN, tell `Face.sent`, then give the answer or wait for it."""
+
+    payload: Payload
+    key: str
+    answer: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The same request is on its way already, in the gateway's message ``ref``: wait for it."""
+
+    key: str
+    ref: str
+
+
+Reaction = Answer | Forward | Wait
+
+
+class Face(Arrivals):
+    """A VTN's side of one VEN, as far as it can be had without the VTN.
+
+    Args:
+        config: the settings.
+        state: what was remembered; changed in place.
+        vtn_id: the vtnID to tell while the VTN's own is not known.
+    """
+
+    def __init__(self, config: OpenAdrConfig, state: FaceState, *, vtn_id: str) -> None:
+        self.state = state
+        self.counts: Counter[str] = Counter()
+        self._config = config
+        self._vtn_id = config.vtn_id or vtn_id
+        self._watched: Counter[str] = Counter()
+
+    # The VEN asks
+
+    def request(self, payload: Payload, service: str, fingerprint: str, now: float) -> Reaction:
+        """Take a payload that a VEN posted.
+
+        Args:
+            payload: it.
+            service: the address at which it was posted, EiEvent for instance.
+            fingerprint: SHA-256 of the VEN's certificate in hexadecimal, "" without.
+            now: the time.
+        """
+        self.counts[f"asked {payload.kind}"] += 1
+        self._forget_old(now)
+        refusal = self._refusal(payload, service, fingerprint)
+        if refusal is not None:
+            self.counts["refused"] += 1
+            return Answer(refusal)
+        if payload.kind == "oadrPoll":
+            return self._poll(now)
+        if payload.kind == "oadrQueryRegistration":
+            return Answer(self._query(payload))
+        if payload.kind == "oadrResponse" and payload.succeeded:
+            # A VTN has nothing to say to that, not even in OpenADR.
+            return Answer(b"")
+        if payload.kind in ANSWERS:
+            return self._wait_or_forward(payload)
+        return self._tell_and_forward(payload)
+
+    def _refusal(self, payload: Payload, service: str, fingerprint: str) -> bytes | None:
+        """Return what to say to a payload that may not come from this VEN, or not to here."""
+        kind = payload.kind
+        served = kind in ANSWERS or kind in TOLD_AT_ONCE
+        if not served and kind not in ("oadrPoll", "oadrQueryRegistration", "oadrResponse"):
+            return self._refuse(payload, building.COMPLIANCE_ERROR, f"{kind} is not for a VTN")
+        if kind != "oadrResponse" and service != payload.service:
+            return self._refuse(
+                payload, building.COMPLIANCE_ERROR, f"{kind} goes to {payload.service}"
+            )
+        binding = self.state.binding
+        if binding is not None and binding.fingerprint not in ("", fingerprint):
+            return self._refuse(
+                payload,
+                building.NOT_AUTHORIZED,
+                "another certificate than that of the registered VEN",
+            )
+        if kind == "oadrQueryRegistration":
+            return None
+        expected = self._config.ven_id or (binding.ven_id if binding is not None else "")
+        if expected and payload.ven_id not in ("", expected):
+            return self._refuse(
+                payload, building.INVALID_ID, "this venID is not that of the VEN registered here"
+            )
+        if kind == "oadrCreatePartyRegistration":
+            return self._refusal_of_registration(payload)
+        if binding is None:
+            if payload.ven_id:
+                return building.request_reregistration(payload.ven_id)
+            return self._refuse(payload, building.NOT_AUTHORIZED, "register first")
+        if not payload.ven_id and kind in ("oadrPoll", "oadrRequestEvent", "oadrCreatedEvent"):
+            return self._refuse(payload, building.INVALID_ID, "the venID is missing")
+        return None
+
+    def _refusal_of_registration(self, payload: Payload) -> bytes | None:
+        binding = self.state.binding
+        if binding is not None and payload.registration_id not in ("", binding.registration_id):
+            return self._refuse(
+                payload, building.INVALID_ID, "this registrationID is not the present one"
+            )
+        if not payload.pull_model and not self._config.push:
+            return self._refuse(
+                payload,
+                building.COMPLIANCE_ERROR,
+                "only the PULL model is served here: set push = true for the PUSH model",
+            )
+        return None
+
+    def _refuse(self, payload: Payload, code: int, why: str) -> bytes:
+        request_id = payload.request_id or payload.answered_request_id
+        return building.response(code, why, request_id=request_id, ven_id=payload.ven_id)
+
+    def _query(self, payload: Payload) -> bytes:
+        state = self.state
+        binding = state.binding
+        return building.created_party_registration(
+            request_id=payload.request_id,
+            vtn_id=state.vtn_id or self._vtn_id,
+            poll_interval_s=state.poll_interval_s or self._config.poll_interval_s,
+            registration_id="" if binding is None else binding.registration_id,
+            ven_id="" if binding is None else binding.ven_id,
+        )
+
+    def _poll(self, now: float) -> Answer:
+        state = self.state
+        ven_id = "" if state.binding is None else state.binding.ven_id
+        self._begin_resync_if_due(now)
+        if state.reregister:
+            return Answer(building.request_reregistration(ven_id))
+        if state.queue:
+            return Answer(state.queue[0].octets, queued=state.queue[0].number)
+        late = self._late_events()
+        if late is not None:
+            return Answer(state.waiting[late].answer, waiting=late)
+        return Answer(building.response(200, "OK", ven_id=ven_id))
+
+    def _late_events(self) -> str | None:
+        """Find events that the VEN asked for and gave up waiting for."""
+        for key, waiting in self.state.waiting.items():
+            has_events = b"eventDescriptor" in waiting.answer
+            if waiting.kind == "oadrRequestEvent" and has_events and not self._watched[key]:
+                return key
+        return None
+
+    def _wait_or_forward(self, payload: Payload) -> Reaction:
+        key = payload.digest.hex()
+        waiting = self.state.waiting.get(key)
+        if waiting is None:
+            if len(self.state.waiting) >= MAX_WAITING:
+                return Answer(self._refuse(payload, building.OTHER_ERROR, _TRY_AGAIN))
+            return Forward(payload, key, None)
+        if not waiting.answer:
+            self.counts["joined"] += 1
+            return Wait(key, waiting.ref)
+        self.counts["answered late"] += 1
+        return self.answer_of(key, payload.request_id)
+
+    def _tell_and_forward(self, payload: Payload) -> Reaction:
+        answer = self._ok(payload)
+        for told in self.state.told:
+            if told.digest == payload.digest and told.request_id == _correlation(payload):
+                self.counts["repeated"] += 1
+                return Answer(answer)
+        return Forward(payload, payload.digest.hex(), answer)
+
+    def _ok(self, payload: Payload) -> bytes:
+        ven_id = payload.ven_id or (self.state.binding.ven_id if self.state.binding else "")
+        if payload.kind == "oadrUpdateReport":
+            return building.updated_report(request_id=payload.request_id, ven_id=ven_id)
+        if payload.kind == "oadrResponse":
+            return b""
+        return building.response(200, "OK", request_id=_correlation(payload), ven_id=ven_id)
+
+    # The caller reports
+
+    def begun(self, forward: Forward, fingerprint: str, now: float) -> None:
+        """Take note that a request is about to be sent: the same one must not go twice."""
+        if forward.answer is None:
+            payload = forward.payload
+            if payload.kind == "oadrCreatePartyRegistration":
+                self.state.reregister = False
+                self.state.resync_at = 0.0
+            self.state.waiting[forward.key] = Waiting(
+                kind=payload.kind,
+                request_id=payload.request_id,
+                since=now,
+                fingerprint=fingerprint,
+                push_url="" if payload.pull_model else payload.transport_address,
+            )
+
+    def not_sent(self, forward: Forward) -> Answer:
+        """Take note that it could not be sent; return what to tell the VEN."""
+        self.state.waiting.pop(forward.key, None)
+        self.counts["not sent"] += 1
+        return Answer(
+            self._refuse(
+                forward.payload,
+                building.OTHER_ERROR,
+                "it cannot be sent just now: send the same request again",
+            )
+        )
+
+    def sent(self, forward: Forward, ref: str) -> None:
+        """Take note that a payload is in the gateway for good, as its message ``ref``."""
+        payload = forward.payload
+        self.counts[f"crossed {payload.kind}"] += 1
+        waiting = self.state.waiting.get(forward.key)
+        if forward.answer is None:
+            if waiting is not None:
+                waiting.ref = ref
+            return
+        self.state.told.append(
+            Told(
+                kind=payload.kind,
+                request_id=_correlation(payload),
+                digest=payload.digest,
+                report_request_ids=payload.report_request_ids,
+                events={e.event_id: e.modification_number for e in payload.events},
+            )
+        )
+        del self.state.told[:-MAX_TOLD]
+        if payload.kind == "oadrCanceledPartyRegistration" and payload.succeeded:
+            self._unbind()
+
+    def forget(self, key: str) -> None:
+        """Forget a request that is lost on its way: the next try crosses again."""
+        self.state.waiting.pop(key, None)
+
+    def watch(self, key: str, change: int) -> None:
+        """Count those who hold a connection open for an answer: +1 when one begins, -1 after."""
+        self._watched[key] += change
+
+    def answer_of(self, key: str, request_id: str) -> Answer:
+        """Return the answer to a request that has come, or that none has come yet."""
+        waiting = self.state.waiting.get(key)
+        if waiting is None or not waiting.answer:
+            self.counts["out of patience"] += 1
+            return Answer(
+                building.response(building.OTHER_ERROR, _TRY_AGAIN, request_id=request_id)
+            )
+        octets = waiting.answer
+        if waiting.request_id != request_id:
+            octets = building.with_answered_request_id(octets, request_id)
+        return Answer(octets, waiting=key)
+
+    def delivered(self, answer: Answer) -> None:
+        """Take note that an answer was written to the VEN."""
+        if answer.queued is not None:
+            self.state.queue = [q for q in self.state.queue if q.number != answer.queued]
+        if answer.waiting is not None:
+            self.state.waiting.pop(answer.waiting, None)
+
+    def has_answer(self, key: str) -> bool:
+        """Tell whether the answer to a request has come, or none will come any more."""
+        waiting = self.state.waiting.get(key)
+        return waiting is None or bool(waiting.answer)
+
+    def next_push(self) -> tuple[str, Answer, str] | None:
+        """Return what a VEN of the PUSH model is to be sent: base address, what, its kind."""
+        binding = self.state.binding
+        if binding is None or not binding.push_url or not self.state.queue:
+            return None
+        head = self.state.queue[0]
+        return binding.push_url, Answer(head.octets, queued=head.number), head.kind
+
+    @property
+    def bound_fingerprint(self) -> str:
+        """The certificate of the registered VEN, "" without."""
+        return "" if self.state.binding is None else self.state.binding.fingerprint
+
+    def recover(self) -> None:
+        """After a restart, forget requests of which it is not known whether they were sent."""
+        for key, waiting in list(self.state.waiting.items()):
+            if not waiting.ref:
+                del self.state.waiting[key]
+
+    def status(self) -> dict[str, Any]:
+        """Return what stands, as plain JSON values, without secrets."""
+        state = self.state
+        binding = state.binding
+        return {
+            "registered": binding is not None,
+            "ven_id": "" if binding is None else binding.ven_id,
+            "vtn_id": state.vtn_id,
+            "poll_interval_s": state.poll_interval_s,
+            "asked_to_register_again": state.reregister,
+            "requests_without_answer": [w.kind for w in state.waiting.values() if not w.answer],
+            "answers_not_fetched": [w.kind for w in state.waiting.values() if w.answer],
+            "queued_for_polls": [queued.kind for queued in state.queue],
+            "counts": dict(sorted(self.counts.items())),
+        }
+
+    def _forget_old(self, now: float) -> None:
+        config = self._config
+        for key, waiting in list(self.state.waiting.items()):
+            kept_since = waiting.answered_at if waiting.answer else waiting.since
+            limit = config.keep_answers_s if waiting.answer else config.unanswered_s
+            # A clock that was set back keeps nothing for ever.
+            if not 0 <= now - kept_since < limit and not self._watched[key]:
+                del self.state.waiting[key]
+
+
+def _correlation(payload: Payload) -> str:
+    return payload.request_id or payload.answered_request_id

@@ -1,0 +1,1 @@
+"""The protocol logic of the DSRSP's OpenADR face: no I/O, no clock."""

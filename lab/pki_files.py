@@ -5,6 +5,7 @@
     DIR/dcc/            keys of access control broker and DCC XML signing
     DIR/dsrsp/          keys of supplier and load controller
     DIR/devices/{eui}/  keys of one device
+    DIR/route-2b/       TLS certificate and key of route 2b's server, self-signed
 
 Private keys are made with mode 0600 from the start, folders with 0700; nothing is overwritten.
 """
@@ -14,7 +15,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from gbcs.certificates import KeyUsage, Role
 from gbcs.entity_id import EntityId
@@ -30,6 +37,7 @@ from gbcs.ports import Clock, Randomness
 from lab.errors import KeyFolderError
 
 _USAGES = (KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_AGREEMENT)
+_SERVER_CERTIFICATE_DAYS = 3650
 _AUTHORITIES = ("root", "issuing-ca-organisations", "issuing-ca-devices")
 
 
@@ -132,6 +140,58 @@ def add_device(
         ) from error
 
 
+def write_server_certificate(folder: Path, *, now: float | None = None) -> tuple[Path, Path]:
+    """Make a self-signed TLS certificate for route 2b's server.
+
+    CEMs trust it by its hash, which they get in signed route offers: no CA need vouch for it, and
+    no name in it counts. Its files end otherwise than those of the SMKI, so that nobody who reads
+    a whole folder of these takes it for one.
+
+    Args:
+        folder: made when it is missing; the files go into ``route-2b`` below it.
+        now: the moment of issue, seconds since 1970; None: the present.
+
+    Returns:
+        The certificate's file and the private key's, both PEM.
+
+    Raises:
+        KeyFolderError: there is one already, or writing fails.
+    """
+    begin = datetime.fromtimestamp(int(_clock(now)()), tz=UTC) - timedelta(days=1)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "smtunnel route 2b")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=_SERVER_CERTIFICATE_DAYS))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path = folder / "route-2b" / "server.crt"
+    key_path = folder / "route-2b" / "server.privkey"
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    try:
+        _make_folder(certificate_path.parent)
+        _write_new(key_path, key_pem)
+        _write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
+    except FileExistsError as error:
+        raise KeyFolderError(
+            f"{error.filename}: there is one already; a new certificate needs new route offers, so "
+            "make it in another folder and name its hash in next_pins first"
+        ) from None
+    except OSError as error:
+        raise KeyFolderError(f"{folder}: cannot write the certificate: {error}") from error
+    return certificate_path, key_path
+
+
 def _clock(now: float | None) -> Clock:
     return time.time if now is None else lambda: now
 
@@ -161,7 +221,7 @@ def _make_folder(folder: Path) -> None:
 
 def _write_new(path: Path, content: bytes) -> None:
     """Write a file that must not exist; private keys are never readable by others."""
-    mode = 0o600 if path.suffix == ".key" else 0o644
+    mode = 0o600 if path.suffix in (".key", ".privkey") else 0o644
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import click
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +23,7 @@ from gbcs.pki import (
 )
 from lab.cli.app import CommandFailed
 from lab.errors import KeyFolderError
-from lab.pki_files import add_device, write_test_pki
+from lab.pki_files import add_device, write_server_certificate, write_test_pki
 
 
 def eui(value: str | EntityId) -> EntityId:
@@ -38,6 +41,7 @@ def pki() -> None:
     \b
     smtunnel pki init keys                    a root, CAs, supplier, load controller, DCC, device
     smtunnel pki add-device keys 02-53-4D-54-00-00-00-02
+    smtunnel pki route-2b-certificate keys    TLS for the server that CEMs reach over the internet
     smtunnel pki show keys                    what is there
     """
 
@@ -119,6 +123,22 @@ def add_device_command(folder: Path, device: EntityId) -> None:
         "start dcc-sim and the DSRSP again, which read certificates when they start, and start\n"
         "a CEM with this device_id, these keys, a state file and a control address of its own."
     )
+
+
+@pki.command("route-2b-certificate")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def route_2b_certificate(folder: Path) -> None:
+    """Make a self-signed TLS certificate for route 2b's server, in DIR/route-2b.
+
+    It is good for real use, too: CEMs trust its hash, which signed route offers carry, and no CA.
+    """
+    try:
+        certificate, key = write_server_certificate(folder)
+    except KeyFolderError as error:
+        raise CommandFailed(str(error)) from None
+    der = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(Encoding.DER)
+    click.echo(f"{certificate} and its private key {key} (mode 0600)")
+    click.echo(f"SHA-256, the pin that route offers carry: {sha256(der).hexdigest()}")
 
 
 @pki.command()

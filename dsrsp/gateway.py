@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from dsrsp.adaptor import Adaptor
 from dsrsp.config import DsrspConfig
 from dsrsp.core.matching import DccError, DeviceResponse, NotForUs, ReceivedReader
+from dsrsp.core.wishes import Wishes
 from dsrsp.dcc_client import HttpDccClient
 from dsrsp.errors import (
     ConfigurationError,
@@ -237,8 +238,16 @@ class Gateway:
         compression: str = "auto",
         *,
         compact: bool | None = None,
+        deadline: float | None = None,
+        priority: int = 0,
+        topic: str | None = None,
+        supersedes: str | None = None,
     ) -> Handle:
         """Take a message for a device; on return it survives a power cut.
+
+        What is given up, because its deadline has passed or a newer one supersedes it, ends as
+        failed. Its reason says what the CEM may have of it; the CEM drops incomplete parts. What
+        is delivered by then stays delivered.
 
         Args:
             device: the CEM's EUI-64.
@@ -247,18 +256,27 @@ class Gateway:
                 or "zlib", "dictionary", "none".
             compact: whether OpenADR XML goes in its compact form, which is equal as canonical
                 XML; None: as ``config.compact`` says. What is signed goes untouched always.
+            deadline: when it is of no more use, in seconds since 1970; it is not sent after that.
+                ``message_lifetime_s`` ends it at the latest.
+            priority: higher goes first, to this device and to all.
+            topic: what it is about, for instance an eventID, in up to 200 characters: messages on
+                their way to this device about the same are superseded.
+            supersedes: the ref of an older message to this device, which is superseded if it is
+                still on its way.
 
         Raises:
+            UnknownMessage: there is no message ``supersedes``.
             UnknownDevice: there is no valid certificate to check its answers with.
-            SendError: too long, too many waiting, or a compression that does not exist or that
-                the CEM does not understand.
+            SendError: too long, too late, too many waiting, or a compression that does not exist
+                or that the CEM does not understand; ``supersedes`` is for another device.
             StorageError: it could not be stored and is not taken.
         """
         tunnel, _, _ = self._running()
         self._check_device(device)
         if self._config.compact if compact is None else compact:
             message = compact_xml(message)
-        handle = Handle(tunnel.send(device, message, compression))
+        wishes = Wishes(deadline=deadline, priority=priority, topic=topic, supersedes=supersedes)
+        handle = Handle(tunnel.send(device, message, compression, wishes))
         self._handles[handle.ref] = handle
         return handle
 

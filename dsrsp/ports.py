@@ -36,10 +36,15 @@ class DccClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """What is known of a message that was taken for sending."""
+    """What is known of a message that was taken for sending.
+
+    ``deadline`` is when it is of no more use, in seconds since 1970; ``topic`` what it is about.
+    """
 
     device: EntityId
     status: MessageStatus
+    deadline: float | None = None
+    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,15 @@ class Storage(Protocol):
 
     def request(self, originator_counter: int) -> Request | None:
         """Find a request."""
+        ...
+
+    def may_have_gone(self, ref: str, *, first_counter: int) -> bool:
+        """Whether any fragment of a message was signed, and so perhaps posted.
+
+        Args:
+            ref: which message.
+            first_counter: none of its fragments has a lower Originator Counter.
+        """
         ...
 
     def unfinished_requests(self) -> list[Request]:

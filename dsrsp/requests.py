@@ -56,6 +56,13 @@ class Requests:
         for request in self._storage.unfinished_requests():
             self._run(LiveRequest(request, resumed=True))
 
+    def withdraw_ended(self) -> None:
+        """End what an earlier process had no time to end: requests of messages that have ended."""
+        for ref in {live.request.message_ref for live in self._live.values()}:
+            message = self._storage.message(ref)
+            if message is not None and message.status.final:
+                self.withdraw(ref, index=None, reason="its message has ended")
+
     async def stop(self) -> None:
         """Leave everything as it is in the store."""
         for task in self._tasks:
@@ -103,7 +110,7 @@ class Requests:
         return again
 
     def withdraw(self, ref: str, *, index: int | None, reason: str) -> None:
-        """End the requests of a message, or of one of its fragments, that are not signed yet."""
+        """End the requests of a message, or of one of its fragments, that the DCC has not taken."""
         for live in list(self._live.values()):
             request = live.request
             if request.message_ref == ref and index in (None, request.index):

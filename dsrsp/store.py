@@ -23,7 +23,7 @@ from gbcs.errors import FormatError
 from gbcs.messages import PreCommand, parse_untrusted
 from smtunnel import DeliveryState, MessageStatus
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS owner (id INTEGER PRIMARY KEY CHECK (id = 1), supplier BLOB NOT NULL);
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS message (
     state TEXT NOT NULL, reason TEXT, fragments_total INTEGER NOT NULL,
     fragments_accepted INTEGER NOT NULL, fragments_delivered INTEGER NOT NULL,
     message_octets INTEGER NOT NULL, tunnel_message_id INTEGER, first_counter BLOB,
-    ended_at REAL);
+    deadline REAL, topic TEXT, ended_at REAL);
 CREATE INDEX IF NOT EXISTS message_ended ON message (ended_at);
 CREATE TABLE IF NOT EXISTS request (
     originator_counter BLOB PRIMARY KEY, ref TEXT NOT NULL, fragment_index INTEGER NOT NULL,
@@ -52,7 +52,7 @@ _STATUS_COLUMNS: Final = (
     "state, reason, fragments_total, fragments_accepted, fragments_delivered, message_octets, "
     "tunnel_message_id, first_counter"
 )
-_MESSAGE_COLUMNS: Final = f"ref, device, {_STATUS_COLUMNS}"
+_MESSAGE_COLUMNS: Final = f"ref, device, deadline, topic, {_STATUS_COLUMNS}"
 _REQUEST_COLUMNS: Final = (
     "ref, fragment_index, attempt, pre_command, state, deadline, signed_request, posts, results, "
     "reason"
@@ -195,7 +195,7 @@ class SqliteStore:
 
     def _put_message(self, sent: SentMessage, now: float) -> None:
         ended_at = now if sent.status.final else None
-        marks = ", ".join("?" * 11)
+        marks = ", ".join("?" * 13)
         self._db.execute(
             f"INSERT INTO message ({_MESSAGE_COLUMNS}, ended_at) VALUES ({marks}) "  # noqa: S608
             f"ON CONFLICT (ref) DO UPDATE SET ({_STATUS_COLUMNS}) = "
@@ -203,7 +203,14 @@ class SqliteStore:
             "excluded.fragments_accepted, excluded.fragments_delivered, excluded.message_octets, "
             "excluded.tunnel_message_id, excluded.first_counter), "
             "ended_at = coalesce(ended_at, excluded.ended_at)",
-            (sent.status.ref, sent.device.octets, *_status_row(sent.status), ended_at),
+            (
+                sent.status.ref,
+                sent.device.octets,
+                sent.deadline,
+                sent.topic,
+                *_status_row(sent.status),
+                ended_at,
+            ),
         )
 
     def _put_request(self, request: Request, now: float) -> None:
@@ -257,6 +264,17 @@ class SqliteStore:
             _octets(originator_counter),
         )
         return self._request(rows[0]) if rows else None
+
+    def may_have_gone(self, ref: str, *, first_counter: int) -> bool:
+        """Whether any fragment of a message was signed, and so perhaps posted."""
+        # From its first counter on: that is how the rows lie, and needs no index of its own.
+        rows = self._all(
+            "SELECT 1 FROM request WHERE originator_counter >= ? AND ref = ? "
+            "AND (posts > 0 OR signed_request IS NOT NULL) LIMIT 1",
+            _octets(first_counter),
+            ref,
+        )
+        return bool(rows)
 
     def unfinished_requests(self) -> list[Request]:
         """Return requests that have not ended, in the order of their counters."""
@@ -318,7 +336,20 @@ def _status_row(status: MessageStatus) -> tuple[Any, ...]:
 
 
 def _message(row: tuple[Any, ...]) -> SentMessage:
-    ref, device, state, reason, total, accepted, delivered, octets, message_id, first = row
+    (
+        ref,
+        device,
+        deadline,
+        topic,
+        state,
+        reason,
+        total,
+        accepted,
+        delivered,
+        octets,
+        message_id,
+        first,
+    ) = row
     status = MessageStatus(
         ref=ref,
         state=DeliveryState[state],
@@ -330,4 +361,4 @@ def _message(row: tuple[Any, ...]) -> SentMessage:
         tunnel_message_id=message_id,
         first_counter=None if first is None else _number(first),
     )
-    return SentMessage(EntityId(device), status)
+    return SentMessage(EntityId(device), status, deadline, topic)

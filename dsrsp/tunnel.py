@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -11,12 +12,13 @@ from dsrsp.config import DsrspConfig
 from dsrsp.core.delivery import Outcome, make_request
 from dsrsp.core.matching import DeviceAlert
 from dsrsp.core.request import Request
+from dsrsp.core.wishes import Wishes, deadline_passed, superseded
 from dsrsp.echoes import Echoes
-from dsrsp.errors import MessageNotSendable, NoEcho, SendError, StorageError
+from dsrsp.errors import MessageNotSendable, NoEcho, SendError, StorageError, UnknownMessage
 from dsrsp.inbox import Inbox
 from dsrsp.news import News, received_ref
 from dsrsp.ports import Changes, IncomingMessage, SentMessage, Storage
-from dsrsp.sent_messages import SentMessages
+from dsrsp.sent_messages import SentMessages, joined
 from dsrsp.tunnel_settings import receipt_settings, receive_limits, send_policy
 from gbcs.counters import OriginatorCounter
 from gbcs.entity_id import EntityId
@@ -51,7 +53,11 @@ class RequestRunner(Protocol):
         ...
 
     def withdraw(self, ref: str, *, index: int | None, reason: str) -> None:
-        """End the requests of a message that are not signed yet."""
+        """End the requests of a message that the DCC has not taken."""
+        ...
+
+    def withdraw_ended(self) -> None:
+        """End the requests that an earlier process left of messages that have ended."""
         ...
 
 
@@ -106,6 +112,7 @@ class Tunnel:
         self._open(self._clock())
         # What came to its end while nobody was here ends now.
         self._do(lambda endpoint, now: endpoint.on_timer(now))
+        requests.withdraw_ended()
 
     def stop(self) -> None:
         """Leave everything as it is in the store."""
@@ -165,6 +172,26 @@ class Tunnel:
             StorageError: nothing is changed.
             LocalError: the end refuses it.
         """
+        effects = self._take(
+            work,
+            request=request,
+            acknowledged=acknowledged,
+            answered=answered,
+            may_refuse=may_refuse,
+        )
+        # Whatever was given out just now waits for its turn to run, and is withdrawn here.
+        self._end_overdue()
+        return effects
+
+    def _take(
+        self,
+        work: Callable[[Endpoint, float], Effects],
+        *,
+        request: Request | None = None,
+        acknowledged: str | None = None,
+        answered: SentMessage | None = None,
+        may_refuse: bool = False,
+    ) -> Effects:
         now = self._clock()
         try:
             if self._endpoint is None:
@@ -258,7 +285,8 @@ class Tunnel:
             return
         delay_s: float | None = self._config.retry_max_s
         if self._endpoint is not None:
-            due = self._endpoint.get_timer()
+            timers = (self._endpoint.get_timer(), self._sent.next_deadline)
+            due = min((timer for timer in timers if timer is not None), default=None)
             delay_s = None if due is None else max(0.0, due - self._clock())
         if delay_s is not None:
             loop = asyncio.get_running_loop()
@@ -272,6 +300,37 @@ class Tunnel:
         except StorageError as error:
             logger.error("what time brings waits for the disk: %s", error)
 
+    def _end_overdue(self) -> None:
+        """End the messages whose deadlines have passed, and tell what the CEM may have of them."""
+        while (overdue := self._sent.take_overdue(self._clock())) is not None:
+            ref = overdue.status.ref
+            why = functools.partial(deadline_passed, deadline=overdue.deadline or 0.0)
+            try:
+                self._take(functools.partial(self._give_up, ref, why))
+            except StorageError as error:
+                self._sent.remind(overdue)
+                logger.error("message %s is overdue, its end waits for the disk: %s", ref, error)
+                return
+
+    def _give_up(
+        self, ref: str, why: Callable[..., str], endpoint: Endpoint, now: float
+    ) -> Effects:
+        """End a message, and tell the CEM if it may hold a part of it.
+
+        Args:
+            ref: which message; of none that has not ended, nothing happens.
+            why: makes the reason of its status and of whether any of it may have gone.
+            endpoint: the tunnel's end.
+            now: the time, in seconds.
+        """
+        sent = self._sent.get(ref)
+        if sent is None:
+            return Effects()
+        first = sent.status.first_counter
+        gone = first is not None and self._storage.may_have_gone(ref, first_counter=first)
+        reason = why(sent.status, may_have_gone=gone)
+        return endpoint.cancel(ref, reason, now, may_have_gone=gone)
+
     def _forget_now_and_then(self) -> None:
         now = self._clock()
         if now >= self._forgot_at + _FORGET_EVERY_S:
@@ -280,13 +339,19 @@ class Tunnel:
 
     # Messages down
 
-    def send(self, device: EntityId, message: bytes, compression: str) -> MessageStatus:
-        """Take a message; on return it is stored.
+    def send(
+        self, device: EntityId, message: bytes, compression: str, wishes: Wishes
+    ) -> MessageStatus:
+        """Take a message; on return it is stored, and what it supersedes has ended.
 
         Raises:
-            SendError: too long, or too many messages wait for this device.
+            UnknownMessage: what it is to supersede is not known.
+            SendError: too long, too late, too many messages wait for this device, or what it is
+                to supersede went to another.
             StorageError: it could not be stored.
         """
+        wishes.check(self._clock())
+        older = self._superseded(device, wishes)
         waiting = self._sent.waiting(device)
         if waiting >= self._config.max_queued_messages_per_device:
             raise SendError(
@@ -303,16 +368,42 @@ class Tunnel:
 
         def work(endpoint: Endpoint, now: float) -> Effects:
             chosen: CompressionChoice = choice
-            return endpoint.send(ref, device.octets, message, now, compression=chosen)
+            effects = endpoint.send(
+                ref, device.octets, message, now, compression=chosen, priority=wishes.priority
+            )
+            why = functools.partial(superseded, by=ref)
+            return joined(effects, *(self._give_up(old, why, endpoint, now) for old in older))
 
-        self._sent.taking = ref
-        try:
-            self._do(work, may_refuse=True)
-        except LocalError as error:
-            raise MessageNotSendable(str(error)) from None
-        finally:
-            self._sent.taking = None
-        return self._sent.status(ref)
+        with self._sent.taking(ref, wishes):
+            try:
+                # What is refused is refused before anything is superseded.
+                self._do(work, may_refuse=True)
+            except LocalError as error:
+                raise MessageNotSendable(str(error)) from None
+        taken = self._find(ref)
+        if taken is None:
+            raise StorageError(f"message {ref} was stored, and is not there")
+        return taken.status
+
+    def _superseded(self, device: EntityId, wishes: Wishes) -> list[str]:
+        """List the messages on their way that a new one supersedes."""
+        refs = []
+        if wishes.topic is not None:
+            refs = [sent.status.ref for sent in self._sent.about(device, wishes.topic)]
+        if wishes.supersedes is not None and wishes.supersedes not in refs:
+            older = self._find(wishes.supersedes)
+            if older is None:
+                raise UnknownMessage(f"no message {wishes.supersedes!r} that could be superseded")
+            if older.device != device:
+                raise MessageNotSendable(
+                    f"message {wishes.supersedes} is for {older.device}: one for {device} cannot "
+                    "supersede it"
+                )
+            if older.status.final:
+                state = older.status.state.value
+                logger.info("message %s is %s: nothing to supersede", wishes.supersedes, state)
+            refs.append(wishes.supersedes)
+        return refs
 
     def keep_request(self, request: Request, accepted: bool, outcome: Outcome | None) -> None:
         """Store a request's new state, and tell its message.

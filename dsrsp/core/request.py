@@ -42,7 +42,8 @@ class State(enum.Enum):
     TIMED_OUT = "timed out"
     """(kept, final) No answer in time; what became of it is not known."""
     WITHDRAWN = "withdrawn"
-    """(kept, final) Not sent, because its message had already ended."""
+    """(kept, final) Given up, because its message had already ended. If it was signed, the DCC may
+    have it all the same: it is not posted again."""
 
 
 class Input(enum.Enum):
@@ -105,6 +106,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
     _S.SIGNED: {
         _I.KEPT: (_S.SENDING, _A.SEND),
         _I.RESUME: (_S.SENDING, _A.SEND),
+        _I.WITHDRAW: (_S.WITHDRAWN, _A.FINISH),
         # The three below only after a restart: it may have been posted before.
         _I.RESPONSE: (_S.ANSWERED, _A.FINISH),
         _I.REFUSAL: (_S.REFUSED, _A.FINISH),
@@ -119,6 +121,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
         # The device can be faster than the DCC's acknowledgement.
         _I.RESPONSE: (_S.ANSWERED, _A.FINISH),
         _I.TIMER: (_S.TIMED_OUT, _A.FINISH),
+        # The DCC may have it, but where it has not, it must not get it now.
+        _I.WITHDRAW: (_S.WITHDRAWN, _A.FINISH),
     },
     _S.ACCEPTED: {
         _I.REFUSAL: (_S.REFUSED, _A.FINISH),
@@ -136,7 +140,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
     _S.ANSWERED: {},
     _S.REFUSED: {_I.RESPONSE: (_S.REFUSED, _A.NOTE_LATE)},
     _S.TIMED_OUT: {_I.RESPONSE: (_S.TIMED_OUT, _A.NOTE_LATE)},
-    _S.WITHDRAWN: {},
+    _S.WITHDRAWN: {_I.RESPONSE: (_S.WITHDRAWN, _A.NOTE_LATE)},
 }
 
 OUTSIDE_INPUTS: Final = frozenset(

@@ -56,9 +56,9 @@ COLUMNS = (
     (Input.NO_ANSWER, "- T/transform - - P/send - - - - - -"),
     (Input.REFUSAL, "- X/finish - X/finish X/finish X/finish X/finish - - - -"),
     (Input.REPEAT_REFUSAL, "- X/finish - - U/await - - - - - -"),
-    (Input.RESPONSE, "- - - D/finish D/finish D/finish D/finish - X/late O/late -"),
+    (Input.RESPONSE, "- - - D/finish D/finish D/finish D/finish - X/late O/late W/late"),
     (Input.TIMER, "- O/finish O/finish O/finish O/finish O/finish O/finish - - - -"),
-    (Input.WITHDRAW, "W/finish W/finish W/finish - - - - - - - -"),
+    (Input.WITHDRAW, "W/finish W/finish W/finish W/finish W/finish - - - - - -"),
     (Input.RESUME, "T/transform ! ! P/send ! A/await U/await ! ! ! !"),
 )
 CELLS = [

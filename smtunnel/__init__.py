@@ -21,7 +21,7 @@ The modules, from the octets up::
 """
 
 from smtunnel.assembly import MessageAssembly
-from smtunnel.carriers import CARRIERS, ECS46A, ECS200, Carrier
+from smtunnel.carriers import CARRIERS, ECS46A, ECS200, ROUTE_2B, Carrier
 from smtunnel.delivery import (
     FINAL_STATES,
     TRANSITIONS,
@@ -75,6 +75,7 @@ from smtunnel.policy import Confirmation, CounterIssuer, Result, SendPolicy
 from smtunnel.reassembler import Reassembler
 from smtunnel.receipts import ReceiptSettings
 from smtunnel.records import ReceiptPolicy
+from smtunnel.route_choice import Route, RouteChoice
 from smtunnel.send_events import StatusChanged, Transmit
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "ECS46A",
     "ECS200",
     "FINAL_STATES",
+    "ROUTE_2B",
     "TRANSITIONS",
     "AbortReason",
     "Answer",
@@ -126,6 +128,8 @@ __all__ = [
     "ReceivedMessage",
     "RemoteError",
     "Result",
+    "Route",
+    "RouteChoice",
     "SendPolicy",
     "StateError",
     "StatusChanged",

@@ -56,5 +56,9 @@ ECS46A: Final = Carrier("ecs46a", 110, printable=True)
 ECS200: Final = Carrier("ecs200", 1062, printable=True)
 """Up, CEM to DSRSP: the text of an alert of 1200 octets. Source: GBCS ECS200."""
 
+ROUTE_2B: Final = Carrier("route-2b", 2**31 - 1, printable=False)
+"""Both ways, over the internet: a message whole, its octets as they are, never cut. Its capacity is
+no bound: what a message may have is said by the limits of its receiver."""
+
 CARRIERS: Final = {carrier.name: carrier for carrier in (ECS46A, ECS200)}
 """The carriers of the smart metering system by name."""

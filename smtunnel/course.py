@@ -13,6 +13,7 @@ from smtunnel.delivery import DeliveryState, MessageStatus, advance
 from smtunnel.outbox import Outbox
 from smtunnel.outgoing import OutgoingMessage
 from smtunnel.policy import Confirmation, Result, SendPolicy
+from smtunnel.route_choice import RouteChoice
 from smtunnel.send_events import ControlEnded, SenderEvent, StatusChanged
 from smtunnel.send_states import SendInput, SendState, next_state
 
@@ -78,6 +79,9 @@ class Course:
             self._outbox.land(message, counter)
         if known or next_state(message.state, SendInput.AGAIN) is None:
             return
+        if not message.on_2a:
+            # It goes by route 2b now, whole.
+            return
         message.losses[index] = min(message.losses[index] + 1, MOST)
         if result in (Result.BUSY, Result.NOT_HANDED_OVER):
             # Nobody is to blame: only the lifetime bounds this.
@@ -99,16 +103,88 @@ class Course:
         """Note that every fragment is handed over, if that is so."""
         if message.state is not SendState.SENDING or not message.all_handed_over:
             return
-        if message.confirmation is Confirmation.NONE:
+        if self.nothing_confirms(message):
             self.move(events, message, SendInput.HANDED_OVER_FINALLY)
             return
         self.move(events, message, SendInput.HANDED_OVER)
+        if not message.on_2a or message.confirmation is Confirmation.NONE:
+            return
         state = DeliveryState.ACCEPTED
         if message.confirmation is Confirmation.RECEIPTS:
-            message.receipt_due = now + self._policy.receipt_wait_s(message.asked)
+            if not message.whole.engaged:
+                message.receipt_due = now + self._policy.receipt_wait_s(message.asked)
             state = DeliveryState.SENT
         if message.status.state is DeliveryState.QUEUED:
             self.tell(events, message, advance(message.status, state))
+
+    def nothing_confirms(self, message: OutgoingMessage) -> bool:
+        """Tell whether nothing more will be heard of a message once it is handed over."""
+        if message.whole.engaged:
+            return message.sent_once
+        return message.confirmation is Confirmation.NONE
+
+    def check_final(self, events: list[SenderEvent], message: OutgoingMessage) -> None:
+        """Note that nothing will confirm a message that is handed over, if that is so."""
+        if message.state is SendState.WAITING and self.nothing_confirms(message):
+            self.move(events, message, SendInput.HANDED_OVER_FINALLY)
+
+    # Route 2b
+
+    def whole_handed_over(
+        self, events: list[SenderEvent], message: OutgoingMessage, now: float
+    ) -> None:
+        """Note that the connection has taken a message; its receipt is awaited."""
+        self._outbox.land_whole(message)
+        if not message.sent_once:
+            message.receipt_due = now + self._policy.receipt_wait_2b_s(message.whole.asked + 1)
+        self.check_handed_over(events, message, now)
+        # What is under way there is not saved, but of what goes by 2a as well.
+        changed = message.final or message.choice is RouteChoice.BOTH
+        self._outbox.settle(message, now, changed=changed)
+
+    def whole_unanswered(
+        self, events: list[SenderEvent], message: OutgoingMessage, now: float
+    ) -> None:
+        """Let a message go once more, for no receipt has come though the route stands."""
+        whole = message.whole
+        whole.asked = min(whole.asked + 1, MOST)
+        message.reason = f"no receipt came by route 2b, though sent {whole.sent} times"
+        if message.choice is RouteChoice.BOTH and whole.asked >= self._policy.attempts_2b:
+            self._leave_2b(events, message, now)
+            return
+        whole.due = now
+        self.move(events, message, SendInput.AGAIN)
+
+    def whole_lost(self, events: list[SenderEvent], message: OutgoingMessage, now: float) -> None:
+        """Note that the connection is gone, with what was on its way there."""
+        whole = message.whole
+        given_out = whole.due is None
+        self._outbox.land_whole(message)
+        if given_out and message.sent_once:
+            self.move(events, message, SendInput.HANDED_OVER_FINALLY)
+        elif message.choice is RouteChoice.BOTH:
+            self._leave_2b(events, message, now)
+        else:
+            message.receipt_due = None
+            whole.due = now
+            self.move(events, message, SendInput.AGAIN)
+
+    def join_2b(self, events: list[SenderEvent], message: OutgoingMessage, now: float) -> None:
+        """Let a message that goes by both routes go by 2b too, which has come up."""
+        if next_state(message.state, SendInput.AGAIN) is not None:
+            message.engage_whole(now)
+            self.move(events, message, SendInput.AGAIN)
+
+    def _leave_2b(self, events: list[SenderEvent], message: OutgoingMessage, now: float) -> None:
+        """Let a message that goes by both routes go on by 2a alone."""
+        message.leave_whole()
+        message.receipt_due = None
+        if message.state is SendState.WAITING and message.confirmation is Confirmation.RECEIPTS:
+            message.receipt_due = now + self._policy.receipt_wait_s(message.asked)
+        self.check_final(events, message)
+        self.check_handed_over(events, message, now)
+
+    # Every step
 
     def move(
         self,
@@ -140,7 +216,8 @@ class Course:
         elif message.state is SendState.UNCONFIRMED:
             status = advance(status, DeliveryState.SENT)
         else:
-            if message.confirmation is Confirmation.RESULTS:
+            delivered = status.fragments_delivered == status.fragments_total
+            if message.confirmation is Confirmation.RESULTS and delivered:
                 self.tell(events, message, advance(status, DeliveryState.DELIVERED))
             status = advance(message.status, DeliveryState.REASSEMBLED)
         self.tell(events, message, status)
@@ -170,6 +247,8 @@ class Course:
 
 def _may_be_there(message: OutgoingMessage) -> bool:
     """Tell whether each fragment was handed over once, or may have been for all that is known."""
+    if message.whole.sent:
+        return True
     unknown = {flight.index for flight in message.flights.values()}
     return bool(message.flags) and all(
         flag or index in unknown for index, flag in enumerate(message.flags)

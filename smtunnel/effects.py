@@ -9,6 +9,7 @@ from typing import Final
 
 from smtunnel.control import Record
 from smtunnel.events import Event, IgnoreReason
+from smtunnel.route_choice import Route
 from smtunnel.send_events import StatusChanged, Transmit
 
 
@@ -52,6 +53,8 @@ class ReceivedMessage:
     tunnel_message_id: int
     first_counter: int
     """With peer and tunnel_message_id it names the message for ever."""
+    route: Route = Route.ROUTE_2A
+    """What brought the fragment, or the whole message, that completed it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from smtunnel.records import (
     Receipt,
     ReceiptPolicy,
 )
+from smtunnel.route_choice import Route, RouteChoice
 from smtunnel.routes import RouteAnswer, RouteOffer, RouteWithdrawn
 from smtunnel.sending import MessageSender
 from smtunnel.work import Work
@@ -142,6 +143,8 @@ class Endpoint:
         compression: CompressionChoice = "auto",
         priority: int = 0,
         lifetime_s: float | None = None,
+        route: RouteChoice = RouteChoice.AUTO,
+        urgent: bool = False,
     ) -> Effects:
         """Take a message for sending.
 
@@ -153,10 +156,14 @@ class Endpoint:
             compression: as of encode_message, with what the peer is known to understand.
             priority: higher goes first.
             lifetime_s: to its end at the latest, in seconds; the policy's unless given.
+            route: which routes it may take.
+            urgent: True to go by 2a at once where 2b is down.
 
         Raises:
-            MessageTooLong: longer than the peer takes.
-            LocalError: the ref is taken or begins with "~", or the compression cannot be had.
+            MessageTooLong: longer than the peer takes, or than route 2a can carry unless the
+                message is for route 2b only.
+            LocalError: the ref is taken or begins with "~", the compression cannot be had, or the
+                message is for route 2b only, but the policy is without it.
         """
         work = Work(now)
         self._outbound.send(
@@ -167,6 +174,8 @@ class Endpoint:
             compression=compression,
             priority=priority,
             lifetime_s=lifetime_s,
+            route=route,
+            urgent=urgent,
         )
         return self._finish(work)
 
@@ -250,8 +259,67 @@ class Endpoint:
         self._inbound.receive(work, peer, payload, originator_counter, busy=busy)
         return self._finish(work)
 
+    def on_message(
+        self,
+        peer: bytes,
+        payload: bytes,
+        *,
+        originator_counter: int,
+        now: float,
+        busy: bool = False,
+    ) -> Effects:
+        """Take a whole message that an authenticated peer has sent by route 2b.
+
+        Args:
+            peer: who signed it.
+            payload: its content without the version octet: the fragment header (3), then the body.
+            originator_counter: as signed, 64 bits.
+            now: the time, in seconds on the clock of all calls.
+            busy: True while too many received messages wait for the application.
+
+        Returns:
+            Effects. Nobody is answered; their answer only says what became of it. The receipts
+            are among the transmits.
+
+        Raises:
+            LocalError: the counter is not of 64 bits, or the payload is not octets.
+        """
+        work = Work(now, Route.ROUTE_2B)
+        self._inbound.receive(work, peer, payload, originator_counter, busy=busy)
+        return self._finish(work)
+
+    def route_up(self, peer: bytes, now: float, *, message_octets: int) -> Effects:
+        """Note that route 2b to a peer stands: both ends have proved who they are.
+
+        Args:
+            peer: which one.
+            now: the time, in seconds.
+            message_octets: the largest message, before compression, that it takes there.
+
+        Returns:
+            Effects: what waits for the route is among the transmits. Where the route was up
+            already, the connection of before counts as gone, with what was on its way there.
+        """
+        work = Work(now)
+        events = self._outbound.sender.route_up(peer, now, message_octets=message_octets)
+        self._outbound.take(work, events)
+        return self._finish(work)
+
+    def route_down(self, peer: bytes, now: float) -> Effects:
+        """Note that route 2b to a peer is gone; nothing happens where it was not up.
+
+        What was given out there and has no receipt goes again: by route 2b when it is up again,
+        or by 2a after the policy's fallback_after_s.
+        """
+        work = Work(now)
+        self._outbound.take(work, self._outbound.sender.route_down(peer, now))
+        return self._finish(work)
+
     def on_transmitted(self, originator_counter: int, now: float) -> Effects:
-        """Note that a carrier message was taken over: by the DCC down, by the hub up."""
+        """Note that a carrier message was taken over: by the DCC down, by the hub up.
+
+        On route 2b: that the connection has taken it.
+        """
         work = Work(now)
         self._outbound.take(work, self._outbound.sender.transmitted(originator_counter, now))
         return self._finish(work)
@@ -291,7 +359,7 @@ class Endpoint:
     def _finish(self, work: Work) -> Effects:
         for peer, record in work.records:
             self._take_record(work, peer, record)
-        self._inbound.flush(work)
+        self._inbound.flush(work, self._outbound.sender.takes_receipts)
         self._outbound.flush(work)
         return work.effects()
 
@@ -350,7 +418,7 @@ class Endpoint:
         fragments: list[tuple[bytes, int, str, bytes]] = []
         for key, octets in rows:
             name, kind, rest = (*key.split("/", 2), "", "")[:3]
-            if kind in ("m", "s", "i", "pace"):
+            if kind in ("m", "s", "i", "b", "pace"):
                 sender_rows[key] = octets
                 continue
             try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
-from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS, Carrier
+from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS, ROUTE_2B, Carrier
 from smtunnel.codec import MAX_WINDOW_BITS, deflate, dictionary_id_of, encode_base64
 from smtunnel.dictionaries import DICTIONARIES
 from smtunnel.errors import LocalError, MessageTooLong, NotAFragment
@@ -61,6 +61,7 @@ class EncodedMessage:
         tunnel_message_id: the id in every header.
         message_octets: size of the message.
         compressed_octets: size after compression; equal to message_octets without.
+        stream: what compression has made, before it was encoded as text and cut.
         dictionary_id: DICTID of the preset dictionary that the receiver needs, or None.
     """
 
@@ -70,6 +71,7 @@ class EncodedMessage:
     tunnel_message_id: int
     message_octets: int
     compressed_octets: int
+    stream: bytes = field(repr=False)
     dictionary_id: int | None = None
 
     @property
@@ -152,6 +154,7 @@ def cut_stream(
         tunnel_message_id=header.tunnel_message_id,
         message_octets=message_octets,
         compressed_octets=len(octets),
+        stream=octets,
         dictionary_id=dictionary_id_of(octets) if header.compression is Compression.ZLIB else None,
     )
 
@@ -241,7 +244,8 @@ def parse_untrusted_fragment(payload: Payload, carrier: Carrier) -> Fragment:
     Raises:
         NotAFragment: longer than the carrier, no header, a character that base64 does not have,
             or a header that no sender writes: the wrong encoding for the carrier, an uncompressed
-            message in several fragments, an empty body in a message that cannot be empty.
+            message in several fragments, a piece of a message on route 2b, an empty body in a
+            message that cannot be empty.
     """
     if len(payload) > carrier.capacity:
         raise NotAFragment(
@@ -271,7 +275,7 @@ def parse_untrusted_fragment(payload: Payload, carrier: Carrier) -> Fragment:
         fragment = Fragment(int.from_bytes(header, "big"), payload[HEADER_OCTETS:])
         plain = _OCTETS_ZLIB
     # Nothing more can be wrong with a piece of a zlib message.
-    if fragment.header_bits & _KIND_MASK != plain or not fragment.body:
+    if fragment.header_bits & _KIND_MASK != plain or not fragment.body or carrier is ROUTE_2B:
         _check_header(fragment, carrier)
     return fragment
 
@@ -283,6 +287,11 @@ def _check_header(fragment: Fragment, carrier: Carrier) -> None:
         raise NotAFragment(
             f"the header says {says}, but {carrier.name} carries "
             f"{'base64' if carrier.printable else 'raw octets'} only"
+        )
+    if carrier is ROUTE_2B and (header.index or not header.last):
+        raise NotAFragment(
+            f"the header says index {header.index}, {'last' if header.last else 'not last'}, but "
+            "a message on route 2b is one piece: index 0, the last"
         )
     if header.compression is Compression.NONE and (header.index or not header.last):
         raise NotAFragment(

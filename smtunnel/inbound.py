@@ -7,7 +7,7 @@ What it saves, under keys that begin with the peer's name in hexadecimal: ``r`` 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from smtunnel.aborts import abort_of_error, abort_of_reason
@@ -26,9 +26,17 @@ from smtunnel.events import (
     MessageRejected,
 )
 from smtunnel.fragments import Payload
+from smtunnel.prompt_receipts import PromptReceipts, is_receipts_only
 from smtunnel.reassembler import Reassembler
 from smtunnel.receipts import ReceiptBatcher, ReceiptSettings
-from smtunnel.records import Abort, EchoReply, EchoRequest, MessageName, ReceiptPolicy
+from smtunnel.records import (
+    Abort,
+    EchoReply,
+    EchoRequest,
+    MessageName,
+    ReceiptPolicy,
+)
+from smtunnel.route_choice import Route
 from smtunnel.uses import CONTROL_SLOT
 from smtunnel.work import Work
 
@@ -48,6 +56,7 @@ class Inbound:
         """
         self.reassembler = reassembler
         self.batcher = ReceiptBatcher(receipts, reassembler.missing_ranges)
+        self._prompt = PromptReceipts()
         self._gives_receipts = receipts.policy is not ReceiptPolicy.OFF
         # The saved fragments of incomplete messages, by peer and slot.
         self._rows: dict[tuple[bytes, int], set[str]] = {}
@@ -57,8 +66,17 @@ class Inbound:
     ) -> None:
         """Take the payload of an authenticated carrier message, and say how to answer it."""
         events = self.reassembler.receive_fragment(
-            peer, payload, originator_counter=originator_counter, now=work.now, busy=busy
+            peer,
+            payload,
+            originator_counter=originator_counter,
+            now=work.now,
+            busy=busy,
+            route=work.route,
         )
+        work.answer = _answer(events)
+        if work.route is Route.ROUTE_2B:
+            self.take(work, events)
+            return
         octets = payload.encode("ascii", "replace") if isinstance(payload, str) else payload
         self.take(work, events, _ROW.pack(originator_counter, work.now) + octets)
         if self._gives_receipts:
@@ -66,7 +84,6 @@ class Inbound:
                 if isinstance(event, FragmentAccepted):
                     key = event.first_counter
                     self.batcher.counter(peer, originator_counter, key, work.now)
-        work.answer = _answer(events)
 
     def take(self, work: Work, events: Iterable[Event], row: bytes | None = None) -> None:
         """Do what events of the reassembler bring.
@@ -83,6 +100,9 @@ class Inbound:
                 case FragmentIgnored():
                     self._take_ignored(work, event)
                     continue
+                case FragmentAccepted() if work.route is Route.ROUTE_2B:
+                    # Whole: there is nothing to keep of it but the message.
+                    pass
                 case FragmentAccepted():
                     self._take_accepted(work, event, row)
                     if row is None:
@@ -113,7 +133,8 @@ class Inbound:
     def _take_message(self, work: Work, event: MessageReassembled) -> None:
         peer, number, key = event.peer, event.tunnel_message_id, event.first_counter
         self._drop_rows(work, peer, number)
-        work.received.append(ReceivedMessage(peer, event.message, number, key))
+        self.batcher.ended(peer, number)
+        work.received.append(ReceivedMessage(peer, event.message, number, key, work.route))
         self._owe(work, peer, MessageName.of(number, key), control=False)
 
     def _take_control(self, work: Work, event: ControlReceived) -> None:
@@ -122,7 +143,13 @@ class Inbound:
         records = event.message.records
         if not all(isinstance(record, EchoRequest | EchoReply) for record in records):
             # An echo is answered, or lost: nobody repeats it.
-            self._owe(work, peer, MessageName.of(number, event.first_counter), control=True)
+            self._owe(
+                work,
+                peer,
+                MessageName.of(number, event.first_counter),
+                control=True,
+                receipts_only=is_receipts_only(records),
+            )
         work.records += [(peer, record) for record in records]
 
     def _take_bad_end(
@@ -153,17 +180,41 @@ class Inbound:
         elif event.reason is IgnoreReason.ENDED and not event.control:
             work.tell(peer, Abort(MessageName.of(number, key), event.code, event.code_detail))
 
-    def _owe(self, work: Work, peer: bytes, name: MessageName, *, control: bool) -> None:
-        if self._gives_receipts:
+    def _owe(
+        self,
+        work: Work,
+        peer: bytes,
+        name: MessageName,
+        *,
+        control: bool,
+        receipts_only: bool = False,
+    ) -> None:
+        if work.route is Route.ROUTE_2B:
+            self._prompt.owe(peer, name, control=control, receipts_only=receipts_only)
+        elif self._gives_receipts and not receipts_only:
             self.batcher.delivered(peer, name, work.now, control=control)
             work.owed.add(peer)
 
-    def flush(self, work: Work) -> None:
-        """Let go of the receipts and missing lists whose time has come, or that may go along."""
+    def flush(self, work: Work, prompt: Callable[[bytes], bool | None]) -> None:
+        """Let go of the receipts and missing lists whose time has come, or that may go along.
+
+        Args:
+            work: gathers it.
+            prompt: tells whether receipts may go to a peer over route 2b now: None: there is no
+                route 2b to it; False: there are still others on their way.
+        """
+        for peer in self._prompt.due():
+            may_go = prompt(peer)
+            if may_go is not False:
+                receipts = self._prompt.take(peer)
+                if may_go:
+                    work.to_tell[peer] = [*receipts, *work.to_tell.get(peer, ())]
         for peer, owed in self.batcher.poll(work.now).items():
             work.to_tell[peer] = [*owed, *work.to_tell.get(peer, ())]
             work.owed.add(peer)
         for peer, records in work.to_tell.items():
+            if prompt(peer):
+                records[:0] = self._prompt.take(peer)
             if receipts := self.batcher.take(peer):
                 records[:0] = receipts
                 work.owed.add(peer)

@@ -98,6 +98,25 @@ class MessageIds:
         del use.tags[:-1]
         return changed
 
+    def confirm(self, number: int, key32: int) -> bool:
+        """Note that the id's newest message, which has ended and was sent once, has arrived.
+
+        Args:
+            number: the id.
+            key32: the low 32 bits of the message's key, by which the receiver knows it.
+
+        Returns:
+            True when it is that message, and that was news.
+        """
+        use = self._uses.get(number)
+        if use is None or use.settled or number in self._live:
+            return False
+        if use.last_first & 0xFFFF_FFFF != key32:
+            return False
+        self.seen(number)
+        use.settled = True
+        return True
+
     def end(self, number: int, *, delivered: bool) -> None:
         """Note that the id's message has ended."""
         self._live.discard(number)

@@ -17,6 +17,7 @@ from smtunnel.errors import LocalError, StateError
 from smtunnel.fragments import CompressionChoice, EncodedMessage, cut_stream, encode_message
 from smtunnel.header import Compression, FragmentHeader, Originator
 from smtunnel.policy import Confirmation
+from smtunnel.prompt_receipts import is_receipts_only
 from smtunnel.records import (
     Capabilities,
     CapabilitiesWanted,
@@ -24,6 +25,7 @@ from smtunnel.records import (
     EchoRequest,
     ReceiptPolicy,
 )
+from smtunnel.route_choice import RouteChoice
 from smtunnel.send_events import (
     ControlEnded,
     ReencodeNeeded,
@@ -40,6 +42,9 @@ CONTROL_REF: Final = "~"
 MAX_CONTROL_MESSAGES: Final = 64
 """So many control messages to one peer may wait. What more there is to say is dropped: all of it
 is said again when the peer asks again."""
+
+CONTROL_OCTETS_2B: Final = 1024
+"""Control messages are no longer than this while route 2b is up; on 2a each fits one fragment."""
 
 _TELLS_CAPABILITIES: Final = "c"
 
@@ -83,6 +88,8 @@ class Outbound:
         compression: CompressionChoice,
         priority: int,
         lifetime_s: float | None,
+        route: RouteChoice,
+        urgent: bool,
     ) -> None:
         """Enqueue a message, encoded as the peer can take it.
 
@@ -95,11 +102,13 @@ class Outbound:
         events = self.sender.enqueue(
             ref,
             peer,
-            self._encode(peer, message, compression),
+            self._encode(peer, message, compression, route),
             now=work.now,
             confirmation=self.confirmation(peer),
             priority=priority,
             lifetime_s=lifetime_s,
+            choice=route,
+            urgent=urgent,
         )
         self.take(work, events)
         self.introduce(work, peer)
@@ -120,12 +129,12 @@ class Outbound:
         return confirmation
 
     def _encode(
-        self, peer: bytes, message: bytes, compression: CompressionChoice
+        self, peer: bytes, message: bytes, compression: CompressionChoice, route: RouteChoice
     ) -> EncodedMessage:
         known = self.acquaintances.of(peer) or Capabilities()
         return encode_message(
             message,
-            carrier=self._carrier,
+            carrier=self.sender.carrier_for(route),
             originator=self._side,
             tunnel_message_id=0,
             compression=compression,
@@ -168,7 +177,8 @@ class Outbound:
         if saved is not None:
             work.saves[f"{event.peer.hex()}/c"] = saved
         try:
-            encoded = self._encode(event.peer, self.sender.content(event.ref), "auto")
+            content, route = self.sender.content(event.ref), self.sender.choice(event.ref)
+            encoded = self._encode(event.peer, content, "auto", route)
         except LocalError as error:
             self.take(work, self.sender.cancel(event.ref, str(error), work.now))
         else:
@@ -176,8 +186,9 @@ class Outbound:
 
     def flush(self, work: Work) -> None:
         """Enqueue the records that are to be told, and give out what may go now."""
-        room = self._carrier.body_capacity // 4 * 3
         for peer, records in work.to_tell.items():
+            up = self.sender.route_is_up(peer)
+            room = CONTROL_OCTETS_2B if up else self._carrier.body_capacity // 4 * 3
             for packed in pack_records(records, room):
                 self._tell(work, peer, packed)
         self.take(work, self.sender.poll(work.now))
@@ -200,13 +211,18 @@ class Outbound:
         if all(isinstance(record, EchoRequest | EchoReply) for record in records):
             # Its reply says it all, and one that is sent again would measure nothing.
             confirmation = Confirmation.NONE
+        # Receipts for what came by route 2b are of use there or not at all: who waits asks again.
+        fleeting = is_receipts_only(records) and self.sender.route_is_up(peer)
         events = self.sender.enqueue(
             ref,
             peer,
             cut_stream(octets, carrier=self._carrier, header=header, message_octets=len(octets)),
             now=work.now,
             control=True,
-            confirmation=confirmation,
+            confirmation=Confirmation.NONE if fleeting else confirmation,
+            choice=RouteChoice.ONLY_2B if fleeting else RouteChoice.AUTO,
+            urgent=True,
+            fleeting=fleeting,
         )
         self.take(work, events)
 
@@ -237,5 +253,5 @@ class Outbound:
             self._control_number = max(self._control_number, int(number))
             if ref.endswith(_TELLS_CAPABILITIES):
                 self._telling.add(bytes.fromhex(peer))
-        self.sender.restore(rows.items(), work.now)
+        self.take(work, self.sender.restore(rows.items(), work.now))
         work.transmits += self.sender.pending()

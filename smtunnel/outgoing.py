@@ -1,27 +1,20 @@
-"""One message on its way out: its fragments, the attempts to send each, and its saved form."""
+"""One message on its way out, in fragments and whole, with what was sent of it."""
 
 from __future__ import annotations
 
 import heapq
-import struct
 from dataclasses import dataclass, field
 from typing import Final
 
 from smtunnel.carriers import Carrier
-from smtunnel.delivery import TRANSITIONS, DeliveryState, MessageStatus
-from smtunnel.errors import StateError
+from smtunnel.codec import encode_base64
+from smtunnel.delivery import MessageStatus
 from smtunnel.fragments import EncodedMessage, Payload
 from smtunnel.header import Compression, FragmentHeader, Originator
+from smtunnel.limits import base64_chars
 from smtunnel.policy import TAGS, Confirmation
+from smtunnel.route_choice import Route, RouteChoice
 from smtunnel.send_states import FINAL_STATES, SendState
-
-_VERSION: Final = 1
-_FIXED: Final = struct.Struct(">BBBBiQdIIHHB")
-_MOVING: Final = struct.Struct(">BBBBBhQQHddHHHB")
-_BEGUN_STATES: Final = frozenset({SendState.SENDING, SendState.WAITING, SendState.DISPUTED})
-_FLIGHT: Final = struct.Struct(">QHBd")
-_RETRY: Final = struct.Struct(">dH")
-_DELIVERY_STATES: Final = tuple(DeliveryState)
 
 _ACCEPTED: Final = 1
 _DELIVERED: Final = 2
@@ -37,15 +30,38 @@ class Flight:
     handed_over: bool = False
 
 
+@dataclass(slots=True)
+class Whole:
+    """How a message stands on route 2b, where it goes in one piece.
+
+    Attributes:
+        engaged: True while it is to go there, or has gone and its receipt is awaited.
+        due: from when on it is to go, in seconds; None: it is on its way.
+        counter: of the attempt that was given out and is not handed over; None: none.
+        sent: how often it was given out.
+        asked: how often no receipt came in time, though the route stood.
+    """
+
+    engaged: bool = False
+    due: float | None = None
+    counter: int | None = None
+    sent: int = 0
+    asked: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class OutgoingMessage:
     """All that is known of a message; MessageSender moves it.
 
     Attributes:
-        text: the bodies of all fragments, joined.
-        piece: the length of each body but the last.
+        stream: what compression has made of it.
+        printable: True where its fragments are text.
+        piece: the length of each fragment's body but the last.
         body_compression: what the headers say.
         sequence: rising in the order of enqueueing.
+        choice: which routes it may take.
+        urgent: True where it does not wait for route 2b.
+        fleeting: True for receipts that go by route 2b once, and are not saved.
         begun: how often it was begun with an id, restarts by the peer's wish included.
         first_counter: of fragment 0 at the first transmission; None before.
         highest_counter: the highest that any of its fragments has had.
@@ -61,6 +77,8 @@ class OutgoingMessage:
             come; None: not waiting.
         missing_at: when a missing list was last answered; None: never, or before a restart.
         reason: what went wrong last, for a person.
+        on_2a: True while its fragments are to go, or have gone and are waited for.
+        whole: the same for route 2b.
         timer: the earliest entry for it in the sender's heap of timers; None: none.
     """
 
@@ -71,11 +89,15 @@ class OutgoingMessage:
     priority: int
     sequence: int
     deadline: float
-    text: Payload
+    stream: bytes
+    printable: bool
     piece: int
     body_compression: Compression
     message_octets: int
     status: MessageStatus
+    choice: RouteChoice = RouteChoice.AUTO
+    urgent: bool = False
+    fleeting: bool = False
     state: SendState = SendState.QUEUED
     begun: int = 0
     message_id: int | None = None
@@ -92,12 +114,16 @@ class OutgoingMessage:
     wake_at: float | None = None
     missing_at: float | None = None
     reason: str = ""
+    on_2a: bool = False
+    whole: Whole = field(default_factory=Whole)
     timer: float | None = None
+    _text: Payload | None = None
 
     @property
     def total(self) -> int:
         """How many fragments it has."""
-        return max(1, -(-len(self.text) // self.piece))
+        octets = len(self.stream)
+        return max(1, -(-(base64_chars(octets) if self.printable else octets) // self.piece))
 
     @property
     def final(self) -> bool:
@@ -109,24 +135,71 @@ class OutgoingMessage:
         """What counter - index of each of its fragments is, modulo 65536."""
         return (self.first_counter or 0) % TAGS
 
+    @property
+    def text(self) -> Payload:
+        """The bodies of all fragments, joined."""
+        if self._text is None:
+            stream = self.stream
+            self._text = encode_base64(stream).decode("ascii") if self.printable else stream
+        return self._text
+
+    @property
+    def sent_once(self) -> bool:
+        """True where nothing confirms it on either route: it is sent, and that is all."""
+        return self.control and self.confirmation is Confirmation.NONE
+
     def encode(self, encoded: EncodedMessage, carrier: Carrier) -> None:
         """Take over an encoding."""
-        size = carrier.header_size
-        if carrier.printable:
-            self.text = "".join([payload[size:] for payload in encoded.payloads])
-        else:
-            self.text = b"".join([payload[size:] for payload in encoded.octet_payloads])
+        self.stream = encoded.stream
+        self.printable = carrier.printable
         self.piece = carrier.body_capacity
         self.body_compression = encoded.compression
+        self._text = None
 
-    def begin(self, message_id: int, first_counter: int) -> None:
-        """Begin with nothing sent, under an id and a block of counters."""
+    def begin(self, route: Route, message_id: int, first_counter: int, now: float) -> None:
+        """Begin on a route with nothing sent, under an id and the counters of the first of it."""
         self.rest()
         self.begun += 1
         self.message_id = message_id
-        self.first_counter = first_counter
-        self.highest_counter = first_counter + self.total - 1
+        self.first_counter = self.highest_counter = first_counter
         self.sent, self.losses, self.flags = (bytearray(self.total) for _ in range(3))
+        if route is Route.ROUTE_2B:
+            self.next_new = self.total
+            self.engage_whole(now)
+        else:
+            self.highest_counter += self.total - 1
+            self.on_2a = True
+
+    def engage_whole(self, now: float) -> None:
+        """Let it go by route 2b; unless it is to go by both, no more fragments are sent."""
+        self.whole.engaged = True
+        self.whole.due = now
+        if self.choice is not RouteChoice.BOTH:
+            self.on_2a = False
+            self.next_new = self.total
+            self.retries = []
+            self.receipt_due = None
+
+    def leave_whole(self) -> None:
+        """Let it go by route 2b no more."""
+        self.whole.engaged = False
+        self.whole.due = None
+
+    def engage_fragments(self, now: float) -> None:
+        """Let it go by route 2a: what is not known to have arrived, and is not on its way."""
+        if self.choice is not RouteChoice.BOTH:
+            self.leave_whole()
+            self.receipt_due = None
+        self.on_2a = True
+        for index in range(self.next_new):
+            if not self.flags[index] & _DELIVERED and not self.has_other_attempt(index):
+                self.send_again(index, now)
+
+    def whole_payload(self, originator: Originator) -> bytes:
+        """Build the payload of route 2b."""
+        number = self.message_id or 0
+        header = FragmentHeader(originator, self.body_compression, False, True, 0, number)
+        return header.to_bytes() + self.stream
 
     def payload(self, index: int, originator: Originator) -> Payload:
         """Build the payload of one fragment."""
@@ -155,8 +228,8 @@ class OutgoingMessage:
         return ahead % TAGS == 0 and ahead <= self.highest_counter - self.first_counter
 
     def has_something_due(self, now: float) -> bool:
-        """Tell whether a fragment is to be given out now."""
-        if self.state is not SendState.SENDING:
+        """Tell whether a fragment is to be given out now, on route 2a."""
+        if self.state is not SendState.SENDING or not self.on_2a:
             return False
         return self.next_new < self.total or bool(self.retries and self.retries[0][0] <= now)
 
@@ -203,10 +276,15 @@ class OutgoingMessage:
         self.flights, self.retries = {}, []
         self.asked = 0
         self.receipt_due = self.wake_at = self.missing_at = None
+        self.on_2a, self.whole = False, Whole()
 
     @property
     def all_handed_over(self) -> bool:
-        """True when nothing is left to be given out or handed over."""
+        """True when nothing is left to be given out or handed over, on any route."""
+        if self.whole.due is not None or self.whole.counter is not None:
+            return False
+        if self.choice is RouteChoice.BOTH and not self.on_2a:
+            return False
         return (
             self.next_new == self.total
             and not self.retries
@@ -243,169 +321,3 @@ class OutgoingMessage:
         if later:
             times.append(min(later))
         return min(times)
-
-    # Saved form
-
-    def export_fixed(self) -> bytes:
-        """Build what does not change while the message keeps its encoding."""
-        printable = isinstance(self.text, str)
-        text = self.text.encode("ascii") if isinstance(self.text, str) else self.text
-        head = _FIXED.pack(
-            _VERSION,
-            self.control | printable << 1,
-            self.body_compression,
-            self.confirmation,
-            self.priority,
-            self.sequence,
-            self.deadline,
-            self.message_octets,
-            len(text),
-            self.piece,
-            len(self.ref.encode()),
-            len(self.peer),
-        )
-        return head + self.ref.encode() + self.peer + text
-
-    @classmethod
-    def restore_fixed(cls, saved: bytes) -> OutgoingMessage:
-        """Make a queued message from what export_fixed built.
-
-        Raises:
-            StateError: it is something else.
-        """
-        try:
-            version, flags, compression, confirmation, *numbers = _FIXED.unpack_from(saved)
-            priority, sequence, deadline, message_octets, text_octets, piece, ref, peer = numbers
-            if (
-                version != _VERSION
-                or len(saved) != _FIXED.size + ref + peer + text_octets
-                or not piece
-            ):
-                raise StateError("a saved message is cut short or of another version")
-            place = _FIXED.size
-            name = saved[place : place + ref].decode()
-            place += ref
-            text = saved[place + peer :]
-            message = cls(
-                ref=name,
-                peer=saved[place : place + peer],
-                control=bool(flags & 1),
-                confirmation=Confirmation(confirmation),
-                priority=priority,
-                sequence=sequence,
-                deadline=deadline,
-                text=text.decode("ascii") if flags & 2 else text,
-                piece=piece,
-                body_compression=Compression(compression),
-                message_octets=message_octets,
-                status=MessageStatus(ref=name, fragments_total=1, message_octets=message_octets),
-            )
-        except (struct.error, ValueError) as error:
-            raise StateError(f"a saved message is not what was saved: {error}") from None
-        return message
-
-    def export_moving(self) -> bytes:
-        """Build what changes as the message moves."""
-        reason = self.reason.encode()[:65_535]
-        status = self.status
-        head = _MOVING.pack(
-            _VERSION,
-            self.state,
-            self.begun,
-            self.asked,
-            _DELIVERY_STATES.index(status.state) | status.receipt_expected << 7,
-            -1 if self.message_id is None else self.message_id,
-            self.first_counter or 0,
-            self.highest_counter,
-            self.next_new,
-            -1.0 if self.receipt_due is None else self.receipt_due,
-            -1.0 if self.wake_at is None else self.wake_at,
-            len(self.flights),
-            len(self.retries),
-            len(reason),
-            len(self.flags) > 0,
-        )
-        flights = [
-            _FLIGHT.pack(
-                counter,
-                flight.index,
-                flight.handed_over,
-                -1.0 if flight.deadline is None else flight.deadline,
-            )
-            for counter, flight in self.flights.items()
-        ]
-        retries = [_RETRY.pack(due, index) for due, index in self.retries]
-        return b"".join([head, self.sent, self.losses, self.flags, *flights, *retries, reason])
-
-    def restore_moving(self, saved: bytes) -> None:
-        """Take over what export_moving built.
-
-        Raises:
-            StateError: it is something else.
-        """
-        try:
-            version, state, self.begun, self.asked, delivery, *numbers = _MOVING.unpack_from(saved)
-            number, first, self.highest_counter, self.next_new, receipt, wake, *counts = numbers
-            flights, retries, reason, begun = counts
-            total = self.total if begun else 0
-            place = _MOVING.size
-            expected = 3 * total + flights * _FLIGHT.size + retries * _RETRY.size + reason
-            if version != _VERSION or len(saved) != place + expected:
-                raise StateError(f"the saved state of message {self.ref} is cut short")
-            self.state = SendState(state)
-            self.message_id = None if number < 0 else number
-            self.first_counter = None if number < 0 else first
-            self.receipt_due = None if receipt < 0 else receipt
-            self.wake_at = None if wake < 0 else wake
-            parts = [
-                bytearray(saved[place + i * total : place + (i + 1) * total]) for i in (0, 1, 2)
-            ]
-            self.sent, self.losses, self.flags = parts
-            place += 3 * total
-            self.flights = {}
-            for counter, index, handed_over, deadline in _FLIGHT.iter_unpack(
-                saved[place : place + flights * _FLIGHT.size]
-            ):
-                self.flights[counter] = Flight(
-                    index, None if deadline < 0 else deadline, bool(handed_over)
-                )
-            place += flights * _FLIGHT.size
-            self.retries = list(_RETRY.iter_unpack(saved[place : place + retries * _RETRY.size]))
-            self.reason = saved[place + retries * _RETRY.size :].decode()
-            delivery_state = _DELIVERY_STATES[delivery & 0x7F]
-        except (struct.error, ValueError, IndexError) as error:
-            raise StateError(
-                f"the saved state of message {self.ref} is not what was saved: {error}"
-            ) from None
-        if DeliveryState.FAILED not in TRANSITIONS[delivery_state]:
-            raise StateError(f"message {self.ref} was saved though it had ended")
-        self._check_restored()
-        self.status = MessageStatus(
-            ref=self.ref,
-            state=delivery_state,
-            receipt_expected=bool(delivery & 0x80),
-            fragments_total=self.total,
-            fragments_accepted=self.accepted,
-            fragments_delivered=self.delivered,
-            message_octets=self.message_octets,
-            tunnel_message_id=self.message_id,
-            first_counter=self.first_counter,
-        )
-
-    def _check_restored(self) -> None:
-        """Check that what was saved of the fragments is of fragments that there are.
-
-        Raises:
-            StateError: it is not.
-        """
-        sent = len(self.sent)
-        indices = [flight.index for flight in self.flights.values()]
-        indices += [index for _, index in self.retries]
-        if (
-            self.final
-            or max(indices, default=-1) >= sent
-            or self.next_new > sent
-            or (self.message_id is not None and not sent)
-            or (self.message_id is None and self.state in _BEGUN_STATES)
-        ):
-            raise StateError(f"the saved state of message {self.ref} contradicts itself")

@@ -12,6 +12,9 @@ from typing import Final
 
 from smtunnel.errors import StateError
 
+PACE_KEY: Final = "-/pace"
+"""Under this it is saved."""
+
 STEPS: Final = 16
 _STEP: Final = struct.Struct(">qI")
 

@@ -85,6 +85,15 @@ class SendPolicy:
         message_lifetime_s: from enqueue to the end at the latest, in seconds.
         control_attempts: attempts_per_fragment for control messages.
         control_lifetime_s: message_lifetime_s for control messages.
+        use_route_2b: True to prefer route 2b where it stands; False: 2a only.
+        fallback_after_s: from when route 2b goes down to when messages that prefer it go by 2a, in
+            seconds.
+        messages_in_flight_2b: messages to one peer, data and control each, that may be on their way
+            on route 2b, at most 255.
+        receipt_timeout_2b_s: wait for a receipt on route 2b before the message goes again, in
+            seconds; doubles, up to fallback_after_s.
+        attempts_2b: how often a message goes by route 2b without a receipt though the route
+            stands, at most 255; then by 2a.
     """
 
     confirmation: Confirmation
@@ -105,6 +114,11 @@ class SendPolicy:
     message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
     control_attempts: int = 4
     control_lifetime_s: float = 14_400.0
+    use_route_2b: bool = True
+    fallback_after_s: float = 300.0
+    messages_in_flight_2b: int = 32
+    receipt_timeout_2b_s: float = 10.0
+    attempts_2b: int = 5
 
     def __post_init__(self) -> None:
         for name in (
@@ -114,6 +128,8 @@ class SendPolicy:
             "attempts_per_fragment",
             "message_attempts",
             "control_attempts",
+            "messages_in_flight_2b",
+            "attempts_2b",
         ):
             if getattr(self, name) < 1:
                 raise LocalError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -122,6 +138,8 @@ class SendPolicy:
             "attempts_per_fragment",
             "message_attempts",
             "control_attempts",
+            "messages_in_flight_2b",
+            "attempts_2b",
         ):
             if getattr(self, name) > 255:
                 raise LocalError(f"{name} is {getattr(self, name)}: it must be at most 255")
@@ -137,6 +155,8 @@ class SendPolicy:
             "reason_grace_s",
             "message_lifetime_s",
             "control_lifetime_s",
+            "fallback_after_s",
+            "receipt_timeout_2b_s",
         ):
             if not getattr(self, name) > 0:
                 raise LocalError(f"{name} is {getattr(self, name)}: it must be > 0")
@@ -156,6 +176,11 @@ class SendPolicy:
     def receipt_wait_s(self, asked: int) -> float:
         """Return the wait for a receipt, in seconds, after it was asked for that many times."""
         return _doubled(self.receipt_timeout_s, asked + 1, self.receipt_timeout_max_s)
+
+    def receipt_wait_2b_s(self, attempts: int) -> float:
+        """Return the wait for a receipt on route 2b, in seconds, after so many attempts."""
+        most_s = max(self.receipt_timeout_2b_s, self.fallback_after_s)
+        return _doubled(self.receipt_timeout_2b_s, attempts, most_s)
 
 
 def _doubled(first_s: float, times: int, most_s: float) -> float:

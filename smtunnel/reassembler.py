@@ -16,7 +16,7 @@ from typing import Final
 
 from smtunnel.aborts import abort_of_error, abort_of_reason
 from smtunnel.assembly import MessageAssembly
-from smtunnel.carriers import Carrier
+from smtunnel.carriers import ROUTE_2B, Carrier
 from smtunnel.control import MAX_CONTROL_OCTETS, parse_untrusted_control
 from smtunnel.errors import LocalError, NotAFragment, RemoteError, StateError
 from smtunnel.events import (
@@ -35,6 +35,7 @@ from smtunnel.fragments import Fragment, Payload, parse_untrusted_fragment
 from smtunnel.header import LAST_FLAG, MAX_INDEX, MAX_MESSAGE_ID, Compression, Originator
 from smtunnel.limits import Limits
 from smtunnel.records import AbortCode, IndexRange, MessageName
+from smtunnel.route_choice import Route
 from smtunnel.uses import CONTROL_SLOT, TAG_MASK, Standing, Use, refusal, restore_uses
 from smtunnel.window import MAX_COUNTER, ReplayWindow, Verdict
 
@@ -136,15 +137,18 @@ class Reassembler:
         originator_counter: int,
         now: float,
         busy: bool = False,
+        route: Route = Route.ROUTE_2A,
     ) -> list[Event]:
         """Take one payload of an authenticated peer.
 
         Args:
             peer: who sent it, as the authentication says.
-            payload: what the carrier held.
+            payload: what the carrier held; octets where it came by route 2b.
             originator_counter: the counter of the message that carried it, as signed, 64 bits.
             now: the time, in seconds on any clock that does not matter, but always the same.
             busy: True to take nothing new of data messages at the moment.
+            route: what it came by. By route 2b a message comes whole, and completes what has come
+                of it in fragments; all else is the same, and so are the windows and uses.
 
         Returns:
             What happened, in order. Exactly one event tells the fragment's own outcome:
@@ -158,7 +162,8 @@ class Reassembler:
         deadlines = self._deadlines
         events = self.handle_timer(now) if deadlines and deadlines[0][0] <= now else []
         try:
-            fragment = parse_untrusted_fragment(payload, self._carrier)
+            carrier = self._carrier if route is Route.ROUTE_2A else ROUTE_2B
+            fragment = parse_untrusted_fragment(payload, carrier)
             bits = fragment.header_bits
             key = originator_counter - (bits >> 8 & MAX_INDEX)
             if key < 0:
@@ -200,7 +205,8 @@ class Reassembler:
             begins = use is None or not use.has(key)
         else:
             begins = False
-        if busy and slot < CONTROL_SLOT and (begins or not _holds(use, bits)):
+        whole = route is Route.ROUTE_2B
+        if busy and slot < CONTROL_SLOT and (begins or whole or not _holds(use, bits)):
             reason = IgnoreReason.BUSY
             self._ignore(events, peer, originator_counter, reason, _DETAILS[reason])
             return events
@@ -209,7 +215,10 @@ class Reassembler:
             self._peers[peer] = state
             use = self._begin(events, state, Use(peer, slot, key, now), use)
         state.window.accept(originator_counter, check)
-        self._add(events, state, use, fragment, verdict is _NEW, originator_counter, now)
+        if whole:
+            self._add_whole(events, use, fragment)
+        else:
+            self._add(events, state, use, fragment, verdict is _NEW, originator_counter, now)
         return events
 
     def _begin(self, events: list[Event], state: _Peer, use: Use, older: Use | None) -> Use:
@@ -274,6 +283,21 @@ class Reassembler:
             self._register(events, state, use, assembly)
         if self._held_octets > self._limits.total_octets:
             self._make_room(events)
+
+    def _add_whole(self, events: list[Event], use: Use, fragment: Fragment) -> None:
+        """Take a whole message; what has come of it in fragments is of use no more."""
+        held = 0 if use.assembly is None else use.assembly.held_octets
+        assembly = self._new_assembly(use.control)
+        try:
+            assembly.add(fragment)
+            end = self._decode(use, assembly)
+        except RemoteError as error:
+            self._end(use, held, *abort_of_error(error, self._limits))
+            events.append(MessageRejected(use.peer, use.message_id, use.key, error, use.control))
+            return
+        self._end(use, held)
+        events.append(FragmentAccepted(use.peer, use.message_id, use.key, 0, True, use.control))
+        events.append(end)
 
     def _decode(self, use: Use, assembly: MessageAssembly) -> Event:
         octets = assembly.decode()

@@ -8,19 +8,26 @@ from typing import TypeAlias
 from smtunnel.delivery import MessageStatus
 from smtunnel.fragments import Payload
 from smtunnel.records import AbortCode
+from smtunnel.route_choice import Route
 
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Hand one fragment over for transport, and tell by transmitted() and result() how it went."""
+    """Hand one fragment over for transport, and tell by transmitted() and result() how it went.
+
+    On route 2b it is a whole message, for the connection of the peer: transmitted() when the
+    connection has taken it, and no result; where there is no connection, nothing is to be done.
+    """
 
     ref: str
     peer: bytes
     index: int
     payload: Payload
+    """Text on route 2a; on route 2b octets: the fragment header (3), then the body."""
     originator_counter: int
     attempt: int
     """1 at the first transmission of this fragment."""
+    route: Route = Route.ROUTE_2A
 
 
 @dataclass(frozen=True, slots=True)

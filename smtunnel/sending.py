@@ -15,18 +15,20 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final
 
-from smtunnel.carriers import Carrier
-from smtunnel.codec import decode_base64_untrusted, inflate_untrusted
-from smtunnel.course import MOST, Course
-from smtunnel.delivery import MessageStatus, advance, begin_again
+from smtunnel.carriers import ROUTE_2B, Carrier
+from smtunnel.codec import inflate_untrusted
+from smtunnel.course import Course
+from smtunnel.delivery import MessageStatus, begin_again
 from smtunnel.errors import LocalError
 from smtunnel.fragments import EncodedMessage
+from smtunnel.giving_out import GivingOut
 from smtunnel.header import Compression, Originator
-from smtunnel.outbox import Outbox, Recipient
+from smtunnel.outbox import Outbox
 from smtunnel.outgoing import OutgoingMessage
-from smtunnel.pacing import Pace
+from smtunnel.pacing import PACE_KEY
 from smtunnel.policy import Confirmation, CounterIssuer, Result, SendPolicy
 from smtunnel.records import AbortCode, IndexRange, MessageName
+from smtunnel.route_choice import RouteChoice
 from smtunnel.send_events import (
     ReencodeNeeded,
     SenderEvent,
@@ -35,10 +37,8 @@ from smtunnel.send_events import (
 )
 from smtunnel.send_states import SendInput, SendState, next_state
 
-PACE_KEY: Final = "-/pace"
-CONTROL_MESSAGES_IN_FLIGHT: Final = 8
-MAX_LIVE_IDS: Final = 255
-"""So many ids may be of messages on their way, those included that were overtaken."""
+RECEIPTS_IN_FLIGHT_2B: Final = 2
+"""So many messages of receipts to one peer may be given out and not handed over."""
 
 _ABORT_INPUTS: Final = {
     AbortCode.UNKNOWN_DICTIONARY: SendInput.ABORTED_ENCODING,
@@ -81,12 +81,12 @@ class MessageSender:
         self._originator = originator
         self._carrier = carrier
         self._policy = policy
-        self._counters = counters
         self._random_fraction = random_fraction
         self._outbox = Outbox()
         self._course = Course(self._outbox, policy, random_fraction)
-        self._pace = Pace(policy.fragments_per_window, policy.window_s)
-        self._pace_free_at: float | None = None
+        self._giving_out = GivingOut(
+            self._outbox, self._course, policy, originator=originator, counters=counters
+        )
 
     @property
     def policy(self) -> SendPolicy:
@@ -98,10 +98,33 @@ class MessageSender:
         message = self._outbox.messages.get(ref)
         return None if message is None else message.status
 
+    def carrier_for(self, choice: RouteChoice) -> Carrier:
+        """Return the carrier that a message is to be encoded for: the smallest that it may take."""
+        return ROUTE_2B if choice is RouteChoice.ONLY_2B else self._carrier
+
+    def choice(self, ref: str) -> RouteChoice:
+        """Return which routes a message that has not ended may take."""
+        return self._outbox.messages[ref].choice
+
     def control_messages(self, peer: bytes) -> int:
         """Return how many control messages to a peer have not ended."""
         recipient = self._outbox.recipient(peer)
-        return len(recipient.queues[True]) + recipient.ids[True].live
+        return sum(map(len, recipient.queues[True].values())) + recipient.ids[True].live
+
+    def route_is_up(self, peer: bytes) -> bool:
+        """Tell whether messages may go to a peer by route 2b."""
+        return self._policy.use_route_2b and self._outbox.recipient(peer).link.up
+
+    def takes_receipts(self, peer: bytes) -> bool | None:
+        """Tell whether receipts may go to a peer by route 2b now.
+
+        Returns:
+            None where the route is down; False while others are on their way: what comes
+            meanwhile shares the next message.
+        """
+        if not self.route_is_up(peer):
+            return None
+        return self._outbox.recipient(peer).fleeting() < RECEIPTS_IN_FLIGHT_2B
 
     def limit_messages(self, peer: bytes, partial_messages: int) -> None:
         """Begin no message of several fragments while a peer may hold so many incomplete ones."""
@@ -120,6 +143,9 @@ class MessageSender:
         confirmation: Confirmation | None = None,
         priority: int = 0,
         lifetime_s: float | None = None,
+        choice: RouteChoice = RouteChoice.AUTO,
+        urgent: bool = False,
+        fleeting: bool = False,
     ) -> list[SenderEvent]:
         """Take a message for sending; its id is chosen when its turn comes.
 
@@ -132,15 +158,24 @@ class MessageSender:
             confirmation: what confirms it; the policy's unless given.
             priority: higher goes first; among equals the order of enqueueing holds.
             lifetime_s: to its end at the latest, in seconds; the policy's unless given.
+            choice: which routes it may take; one for 2b only is encoded for it.
+            urgent: True to go by 2a at once where 2b is down.
+            fleeting: True for what goes by route 2b once and need not be saved.
 
         Raises:
-            LocalError: the ref is of another message, or the priority is not of 32 bits.
+            LocalError: the ref is of another message, the priority is not of 32 bits, or the
+                message is for route 2b only, but the policy is without it.
         """
         if ref in self._outbox.messages:
             raise LocalError(f"message {ref} is on its way already: a ref names one message")
         if not -(2**31) <= priority < 2**31:
             raise LocalError(f"priority {priority} does not fit 32 bits")
         policy = self._policy
+        if choice is RouteChoice.ONLY_2B and not policy.use_route_2b:
+            raise LocalError(
+                f"message {ref} is for route 2b only, but the policy is route 2a only: send it "
+                "with RouteChoice.AUTO"
+            )
         confirmation = policy.confirmation if confirmation is None else confirmation
         if lifetime_s is None:
             lifetime_s = policy.control_lifetime_s if control else policy.message_lifetime_s
@@ -152,8 +187,9 @@ class MessageSender:
             priority=priority,
             sequence=self._outbox.next_sequence(),
             deadline=now + lifetime_s,
-            text="",
-            piece=self._carrier.body_capacity,
+            stream=b"",
+            printable=False,
+            piece=1,
             body_compression=encoded.compression,
             message_octets=encoded.message_octets,
             status=MessageStatus(
@@ -162,8 +198,11 @@ class MessageSender:
                 message_octets=encoded.message_octets,
                 receipt_expected=confirmation is Confirmation.RECEIPTS,
             ),
+            choice=choice,
+            urgent=urgent,
+            fleeting=fleeting,
         )
-        message.encode(encoded, self._carrier)
+        message.encode(encoded, self.carrier_for(choice))
         self._outbox.add(message)
         self._outbox.settle(message, now)
         return [] if control else [StatusChanged(peer, message.status)]
@@ -179,7 +218,7 @@ class MessageSender:
             raise LocalError(f"no message {ref} waits for another encoding")
         events: list[SenderEvent] = []
         self._course.move(events, message, SendInput.ENCODED)
-        message.encode(encoded, self._carrier)
+        message.encode(encoded, self.carrier_for(message.choice))
         self._outbox.save_fixed(message)
         self._course.tell(events, message, begin_again(message.status, message.total))
         self._outbox.queue(message)
@@ -229,8 +268,7 @@ class MessageSender:
             message.confirmation = Confirmation.NONE
             self._outbox.save_fixed(message)
             self._course.tell(events, message, replace(message.status, receipt_expected=False))
-            if message.state is SendState.WAITING:
-                self._course.move(events, message, SendInput.HANDED_OVER_FINALLY)
+            self._course.check_final(events, message)
             self._outbox.settle(message, now)
         return events
 
@@ -243,11 +281,9 @@ class MessageSender:
         message = self._outbox.messages.get(ref)
         if message is None or message.control:
             raise LocalError(f"no message {ref} is on its way")
-        text = message.text
-        octets = decode_base64_untrusted(text.encode()) if isinstance(text, str) else text
         if message.body_compression is Compression.ZLIB:
-            return inflate_untrusted(octets, max_octets=message.message_octets)
-        return octets
+            return inflate_untrusted(message.stream, max_octets=message.message_octets)
+        return message.stream
 
     # Inputs from transport
 
@@ -256,6 +292,9 @@ class MessageSender:
         events: list[SenderEvent] = []
         message = self._outbox.sent_under(originator_counter)
         if message is None:
+            return events
+        if originator_counter == message.whole.counter:
+            self._course.whole_handed_over(events, message, now)
             return events
         flight = message.flights[originator_counter]
         message.set_accepted(flight.index)
@@ -281,7 +320,8 @@ class MessageSender:
         """
         events: list[SenderEvent] = []
         message = self._outbox.sent_under(originator_counter)
-        if message is None:
+        if message is None or originator_counter == message.whole.counter:
+            # On route 2b there are no results: a receipt tells, or the end of the connection.
             return events
         if message.confirmation is not Confirmation.RESULTS and result in _DEVICE_RESULTS:
             # Nobody answers an alert: all that this can mean is that it was handed over.
@@ -302,6 +342,36 @@ class MessageSender:
         self._outbox.settle(message, now)
         return events
 
+    def route_up(self, peer: bytes, now: float, *, message_octets: int) -> list[SenderEvent]:
+        """Note that route 2b to a peer stands.
+
+        Args:
+            peer: which one.
+            now: the time, in seconds.
+            message_octets: the largest message that it takes there.
+        """
+        events = self.route_down(peer, now)
+        recipient = self._outbox.route_up(peer, message_octets)
+        for message in list(recipient.live):
+            message.whole.asked = 0
+            if message.choice is RouteChoice.BOTH and self._giving_out.ways.may_2b(
+                message, recipient.link
+            ):
+                self._course.join_2b(events, message, now)
+                self._outbox.settle(message, now)
+        return events
+
+    def route_down(self, peer: bytes, now: float) -> list[SenderEvent]:
+        """Note that route 2b to a peer is gone, with all that was on its way there."""
+        events: list[SenderEvent] = []
+        recipient = self._outbox.route_down(peer, now + self._policy.fallback_after_s)
+        if recipient is not None:
+            for message in list(recipient.live):
+                if message.whole.engaged:
+                    self._course.whole_lost(events, message, now)
+                    self._outbox.settle(message, now)
+        return events
+
     # Inputs from the peer's control records
 
     def receipt(
@@ -314,6 +384,8 @@ class MessageSender:
             self._hurry_older(message, now)
             self._course.move(events, message, SendInput.CONFIRMED)
             self._outbox.settle(message, now)
+        else:
+            self._outbox.confirm_ended(peer, name, control)
         return events
 
     def _hurry_older(self, newer: OutgoingMessage, now: float) -> None:
@@ -338,6 +410,9 @@ class MessageSender:
         if message is None or message.confirmation is not Confirmation.RECEIPTS:
             return events
         self._outbox.seen(message)
+        if not message.on_2a:
+            # It goes by route 2b, whole.
+            return events
         if message.missing_at is not None and now < message.missing_at + self._policy.retry_first_s:
             # The same list over again, held up on its way: it is answered already.
             return events
@@ -385,9 +460,7 @@ class MessageSender:
 
     def get_timer(self) -> float | None:
         """Return when handle_timer and poll should be called, in seconds, or None."""
-        first = self._outbox.first_timer()
-        if self._outbox.line and self._pace_free_at is not None:
-            first = min(first, self._pace_free_at)
+        first = min(self._outbox.first_timer(), self._giving_out.first_timer())
         return None if first == math.inf else first
 
     def handle_timer(self, now: float) -> list[SenderEvent]:
@@ -427,6 +500,9 @@ class MessageSender:
         self, events: list[SenderEvent], message: OutgoingMessage, now: float
     ) -> None:
         message.receipt_due = None
+        if message.whole.engaged:
+            self._course.whole_unanswered(events, message, now)
+            return
         message.asked += 1
         if message.asked >= self._course.attempts(message):
             reason = f"no receipt came, though sent and asked for {message.asked} times"
@@ -439,85 +515,13 @@ class MessageSender:
     # Giving out
 
     def poll(self, now: float) -> list[SenderEvent]:
-        """Give out the fragments that may go now: what has the highest priority first, and among
-        equals to one peer after another in turn.
+        """Give out what may go now: what has the highest priority first, and among equals to one
+        peer after another in turn.
 
         Returns:
             Transmit events among others; all of a message's first transmissions in order.
         """
-        events: list[SenderEvent] = []
-        line = self._outbox.line
-        while line and self._outbox.not_handed_over < self._policy.fragments_in_flight_total:
-            self._pace_free_at = self._pace.free_at(now)
-            if self._pace_free_at is not None:
-                break
-            recipient, priority = line.first()
-            if self._give_out(events, recipient, priority, now):
-                line.next_turn(priority)
-            else:
-                line.leave(priority)
-        return events
-
-    def _give_out(
-        self, events: list[SenderEvent], recipient: Recipient, priority: int, now: float
-    ) -> bool:
-        if recipient.in_flight >= self._policy.fragments_in_flight:
-            return False
-        message = recipient.next_live(priority, now)
-        queued = recipient.next_queued(False)
-        if message is None or (
-            queued is not None and not message.control and queued.priority > message.priority
-        ):
-            message = self._start_next(events, recipient, priority) or message
-        if message is None:
-            return False
-        index = message.next_due(now)
-        counter = (message.first_counter or 0) + index
-        if index < message.next_new:
-            counter = self._counters.issue_for_tag(message.tag, index)
-        message.take_due(index)
-        message.highest_counter = max(message.highest_counter, counter)
-        message.sent[index] = min(message.sent[index] + 1, MOST)
-        timeout_s = math.inf
-        if message.confirmation is Confirmation.RESULTS:
-            timeout_s = self._policy.result_timeout_s
-        self._outbox.fly(message, counter, index, now + timeout_s)
-        self._pace.count(now)
-        if self._policy.fragments_per_window is not None:
-            self._outbox.save(PACE_KEY, self._pace.to_bytes())
-        events.append(self._transmit(message, counter))
-        self._outbox.settle(message, now)
-        return True
-
-    def _start_next(
-        self, events: list[SenderEvent], recipient: Recipient, priority: int
-    ) -> OutgoingMessage | None:
-        limits = (self._policy.messages_in_flight, CONTROL_MESSAGES_IN_FLIGHT)
-        for control in (True, False):
-            ids = recipient.ids[control]
-            message = recipient.next_queued(control)
-            if message is None or ids.live >= MAX_LIVE_IDS:
-                continue
-            if not control and message.priority < priority:
-                continue
-            if recipient.in_the_way(message) >= limits[control]:
-                continue
-            if message.total > 1 and not control and not recipient.has_room():
-                continue
-            message_id, avoid_tags = ids.take()
-            first = self._counters.issue_block(message.total, avoid_tags=avoid_tags)
-            self._course.move(events, message, SendInput.START)
-            self._outbox.begin(message, message_id, first)
-            status = advance(message.status, tunnel_message_id=message_id, first_counter=first)
-            self._course.tell(events, message, status)
-            return message
-        return None
-
-    def _transmit(self, message: OutgoingMessage, counter: int) -> Transmit:
-        index = message.flights[counter].index
-        payload = message.payload(index, self._originator)
-        attempt = message.sent[index]
-        return Transmit(message.ref, message.peer, index, payload, counter, attempt)
+        return self._giving_out.poll(now)
 
     def pending(self) -> list[Transmit]:
         """List what was given out and is not known to be handed over.
@@ -526,7 +530,7 @@ class MessageSender:
         has its own record of it: a repetition is harmless.
         """
         return [
-            self._transmit(message, counter)
+            self._giving_out.transmit(message, counter)
             for message in self._outbox.messages.values()
             for counter, flight in message.flights.items()
             if not flight.handed_over and flight.deadline is not None
@@ -542,8 +546,8 @@ class MessageSender:
         """
         return self._outbox.take_saves()
 
-    def restore(self, saved: Iterable[tuple[str, bytes]], now: float) -> None:
-        """Take over what take_saves gave; before any other call.
+    def restore(self, saved: Iterable[tuple[str, bytes]], now: float) -> list[SenderEvent]:
+        """Take over what take_saves gave; before any other call. Route 2b is down to every peer.
 
         Args:
             saved: all keys that are not deleted, with their newest octets, in any order.
@@ -555,8 +559,16 @@ class MessageSender:
         rows = dict(saved)
         pace = rows.pop(PACE_KEY, None)
         if pace is not None:
-            self._pace.restore(pace)
-        self._outbox.restore(rows.items(), now)
+            self._giving_out.pace.restore(pace)
+        fallback_at = now + self._policy.fallback_after_s
+        self._outbox.restore(rows.items(), now, fallback_at=fallback_at)
+        events: list[SenderEvent] = []
+        for message in list(self._outbox.messages.values()):
+            if message.choice is RouteChoice.BOTH and message.state is SendState.SENDING:
+                # Perhaps only route 2b was waited for.
+                self._course.check_handed_over(events, message, now)
+                self._outbox.settle(message, now, changed=message.state is not SendState.SENDING)
+        return events
 
 
 def abort_input(code: AbortCode) -> SendInput:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from smtunnel.control import Record
 from smtunnel.effects import Answer, ControlNews, Effects, ReceivedMessage
 from smtunnel.events import Event
+from smtunnel.route_choice import Route
 from smtunnel.send_events import StatusChanged, Transmit
 
 
@@ -16,6 +17,7 @@ class Work:
 
     Attributes:
         now: the time, in seconds.
+        route: what brought the input, where a peer has sent it.
         records: control records that have come and are to be acted on, with who sent them.
         to_tell: control records to be sent, by peer.
         owed: peers to which other receipts are owed than are saved.
@@ -23,6 +25,7 @@ class Work:
     """
 
     now: float
+    route: Route = Route.ROUTE_2A
     saves: dict[str, bytes | None] = field(default_factory=dict)
     received: list[ReceivedMessage] = field(default_factory=list)
     statuses: list[StatusChanged] = field(default_factory=list)

@@ -21,8 +21,8 @@ from smtunnel.effects import Effects, ReceivedMessage
 from smtunnel.endpoint import Endpoint
 from smtunnel.errors import StateError
 from smtunnel.fragments import CompressionChoice
+from smtunnel.pacing import PACE_KEY
 from smtunnel.send_events import StatusChanged
-from smtunnel.sending import PACE_KEY
 
 RETRY_S: Final = 10.0
 """After a failure of the store: when timers are tried again, in seconds."""

@@ -20,6 +20,7 @@ from smtunnel.fragments import EncodedMessage, encode_message
 from smtunnel.header import parse_untrusted_header
 from smtunnel.policy import TAGS, Confirmation, Result, SendPolicy
 from smtunnel.records import AbortCode, IndexRange, MessageName
+from smtunnel.saved_messages import export_fixed, export_moving
 from smtunnel.send_events import ControlEnded, ReencodeNeeded, SenderEvent, StatusChanged, Transmit
 from smtunnel.send_states import (
     FINAL_STATES,
@@ -640,8 +641,8 @@ def test_at_every_step_the_saved_state_is_the_state() -> None:
             for ref in "abc":
                 if (message := after._outbox.messages.get(ref)) is not None:
                     key = f"{PEER.hex()}/s/{ref}"
-                    assert message.export_moving() == bench.saved[key]
-                    assert message.export_fixed() == bench.saved[f"{PEER.hex()}/m/{ref}"]
+                    assert export_moving(message) == bench.saved[key]
+                    assert export_fixed(message) == bench.saved[f"{PEER.hex()}/m/{ref}"]
 
 
 def test_after_a_restart_an_attempt_without_a_result_is_made_again_in_time() -> None:
@@ -832,15 +833,15 @@ def test_policies_that_make_no_sense_are_refused(fields: dict[str, float]) -> No
 def test_what_the_counters_raise_loses_nothing() -> None:
     bench = Bench()
     bench.enqueue()
-    working, bench.sender._counters = bench.counters, None  # type: ignore[assignment]
+    working, bench.sender._giving_out._counters = bench.counters, None  # type: ignore[assignment]
     with pytest.raises(AttributeError):
         bench.sender.poll(0.0)
-    bench.sender._counters = working
+    bench.sender._giving_out._counters = working
     [sent] = bench.poll()
     bench.result(sent, Result.FAILED)
     bench.now = 30.0
-    bench.sender._counters = None  # type: ignore[assignment]
+    bench.sender._giving_out._counters = None  # type: ignore[assignment]
     with pytest.raises(AttributeError):
         bench.wait(1)
-    bench.sender._counters = working
+    bench.sender._giving_out._counters = working
     assert [t.attempt for t in bench.poll()] == [2]

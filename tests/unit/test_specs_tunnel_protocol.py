@@ -30,6 +30,7 @@ from smtunnel.control import (
 from smtunnel.effects import ANSWERS
 from smtunnel.errors import RemoteError, UnknownDictionary, WindowTooLarge
 from smtunnel.fragments import parse_untrusted_fragment
+from smtunnel.giving_out import CONTROL_MESSAGES_IN_FLIGHT
 from smtunnel.header import MAX_FRAGMENTS, MAX_MESSAGE_ID
 from smtunnel.limits import (
     FRAGMENT_OVERHEAD_OCTETS,
@@ -50,7 +51,7 @@ from smtunnel.routes import (
     RouteStatus,
 )
 from smtunnel.send_states import TRANSITIONS, SendInput, SendState
-from smtunnel.sending import CONTROL_MESSAGES_IN_FLIGHT, abort_input
+from smtunnel.sending import abort_input
 
 SPECIFICATION = Path(__file__).resolve().parents[2] / "specs" / "tunnel-protocol.md"
 
@@ -103,7 +104,7 @@ def test_default_policy(rows: list[list[str]]) -> None:
     assert policy.fragments_per_window is None
     expected = {
         "fragments in flight, to one peer": f"{policy.fragments_in_flight}",
-        "fragments in flight, in all": f"{policy.fragments_in_flight_total:,}",
+        "fragments given out and not handed over, in all": f"{policy.fragments_in_flight_total:,}",
         "messages in flight, to one peer": f"{policy.messages_in_flight}",
         "control messages in flight, to one peer": f"{CONTROL_MESSAGES_IN_FLIGHT}",
         "control messages waiting, to one peer": f"{MAX_CONTROL_MESSAGES}",

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from lab.control import (
     ControlledGateway,
     Handle,
     SendFunction,
+    SendOptions,
     load_or_make_token,
 )
 from lab.errors import ConfigError
@@ -152,7 +154,7 @@ async def run_dcc_sim(
                     if file.admin_token_file is None
                     else load_or_make_token(base / file.admin_token_file)
                 ),
-                scenario=() if scenario_path is None else _read_scenario(scenario_path),
+                scenario=() if scenario_path is None else read_scenario(scenario_path),
             )
         )
         _ready(
@@ -183,7 +185,13 @@ def _with_inventory(base: Path, config: dcc_sim.DccSimConfig) -> dcc_sim.DccSimC
     return msgspec.structs.replace(config, devices=[*config.devices, *devices])
 
 
-def _read_scenario(path: Path) -> tuple[Fault, ...]:
+def read_scenario(path: Path) -> tuple[Fault, ...]:
+    """Read a scenario of the DCC simulator.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        dcc_sim.ConfigError: it is no scenario.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -208,12 +216,10 @@ async def run_dsrsp(config_path: Path) -> None:
             )
         )
 
-        async def send(
-            to: EntityId | None, message: bytes, compression: str, compact: bool | None
-        ) -> Handle:
+        async def send(to: EntityId | None, message: bytes, options: SendOptions) -> Handle:
             if to is None:
                 raise BuildError("say which device the message is for: ?to=EUI")
-            return await gateway.send(to, message, compression, compact=compact)
+            return await gateway.send(to, message, **asdict(options))
 
         vens = await stack.enter_async_context(openadr_vens(file.openadr, base, gateway))
         control = await stack.enter_async_context(
@@ -236,12 +242,18 @@ async def run_cem(config_path: Path) -> None:
             cem.Gateway(config, keystore, journal=_journal(stack, base, file.journal, "cem"))
         )
 
-        async def send(
-            to: EntityId | None, message: bytes, compression: str, compact: bool | None
-        ) -> Handle:
+        async def send(to: EntityId | None, message: bytes, options: SendOptions) -> Handle:
             if to is not None:
                 raise BuildError("a CEM has one DSRSP only: leave ?to= out")
-            return await gateway.send(message, compression, compact=compact)
+            if options.topic is not None or options.supersedes is not None:
+                raise BuildError("a CEM's messages do not supersede each other: leave them out")
+            return await gateway.send(
+                message,
+                options.compression,
+                compact=options.compact,
+                deadline=options.deadline,
+                priority=options.priority,
+            )
 
         vtn = await stack.enter_async_context(openadr_vtn(file.openadr, base, gateway, config))
         control = await stack.enter_async_context(

@@ -28,6 +28,7 @@ _SUBCOMMANDS = {
     "inspect": ("lab.cli.tunnel:inspect", "Explain one fragment, bit by bit."),
     "cost": ("lab.cli.tunnel:cost", "What a message costs on its way, down and up."),
     "explain": ("lab.cli.explain:explain", "The whole journey of one message, from the journals."),
+    "virtual": ("lab.cli.virtual:virtual", "Hours of the whole chain in seconds, with faults."),
     "conformance": (
         "lab.cli.conformance:conformance",
         "Test any implementation of the tunnel protocol, in any language.",
@@ -89,6 +90,7 @@ def cli() -> None:
     The protocol: smtunnel encode | decode | inspect | cost | conformance
     The formats:  smtunnel gbcs inspect, smtunnel pki init | add-device | show
     The journey:  smtunnel explain
+    Simulation:   smtunnel virtual run
     The parts:    smtunnel dcc-sim | dsrsp | cem   (each with --help)
 
     \b

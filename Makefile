@@ -34,7 +34,7 @@ fuzz: setup ## hostile inputs to every decoder, on all cores (FUZZ_SECONDS=300);
 bench: setup ## speed, as ratios to a floor measured in the same run
 	@$(BIN)/pytest -q -s tests/bench
 
-scale: setup ## what the DCC simulator holds and carries, written to specs/dcc-sim-scale.md (three minutes)
+scale: setup ## what the DCC simulator holds and carries, written to specs/dcc-sim-scale.md (four minutes)
 	@$(BIN)/python scripts/measure_dcc_sim_scale.py
 
 interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl, reference vectors)

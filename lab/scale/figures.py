@@ -27,14 +27,21 @@ def describe_holding(holding: Holding) -> str:
 def describe_flow(flow: Flow) -> str:
     """Return a table of what a fragment costs, by component."""
     rows = [
-        (name, _us(flow.floor_s[name]), _us(cpu_s), f"{cpu_s / flow.floor_s[name]:.2f}")
+        _row(name, cpu_s, flow.floor_s[name], flow.service_floor_s[name])
         for name, cpu_s in flow.cpu_s.items()
     ]
     if len(rows) > 1:
-        floor_s = sum(flow.floor_s[name] for name in flow.cpu_s)
-        rows.append(("all", _us(floor_s), _us(sum(flow.cpu_s.values())), f"{flow.ratio:.2f}"))
+        floors = (flow.floor_s, flow.service_floor_s)
+        rows.append(_row("all", *(sum(one.values()) for one in (flow.cpu_s, *floors))))
     head = f"{flow.fragments:,} fragments, {flow.per_s:.0f} a second.\n\n"
-    return head + _table(("component", "floor", "processor time", "ratio"), rows)
+    return head + _table(
+        ("component", "processor time", "floor", "ratio", "floor of a service", "ratio"), rows
+    )
+
+
+def _row(name: str, cpu_s: float, floor_s: float, service_floor_s: float) -> tuple[str, ...]:
+    ratios = (f"{cpu_s / one:.2f}" for one in (floor_s, service_floor_s))
+    return (name, _us(cpu_s), _us(floor_s), next(ratios), _us(service_floor_s), next(ratios))
 
 
 def _us(seconds: float) -> str:

@@ -24,6 +24,7 @@ from lab.scale.parties import (
     connect_devices,
 )
 from lab.scale.process import SimulatorProcess, usage
+from lab.scale.service_floor import measure_service_floor
 from lab.scale.traffic import Journey, make_journeys
 
 _STALL_S = 120.0
@@ -64,17 +65,24 @@ class Flow:
         per_s: how many in a second.
         cpu_s: processor time for one, by component, in seconds.
         floor_s: of the bare operations, by component, measured in the same run.
+        service_floor_s: the same with HTTP exchanges, WebSocket messages and a commit.
     """
 
     fragments: int
     per_s: float
     cpu_s: dict[str, float]
     floor_s: dict[str, float]
+    service_floor_s: dict[str, float]
 
     @property
     def ratio(self) -> float:
         """Processor time of all components in floors of all components."""
         return sum(self.cpu_s.values()) / sum(self.floor_s[name] for name in self.cpu_s)
+
+    @property
+    def service_ratio(self) -> float:
+        """The same in floors of a durable service on a network."""
+        return sum(self.cpu_s.values()) / sum(self.service_floor_s[name] for name in self.cpu_s)
 
 
 class _Posts:
@@ -184,11 +192,25 @@ async def measure_simulator(
         spent_s, after = time.perf_counter() - begin, simulator.usage()
         for link in links:
             link.close()
+    return _flow(
+        folder,
+        fragments,
+        spent_s,
+        {"dcc-sim": (after.cpu_s - before.cpu_s) / fragments},
+        journeys[0],
+    )
+
+
+def _flow(
+    folder: Path, fragments: int, spent_s: float, cpu_s: dict[str, float], journey: Journey
+) -> Flow:
+    floor_s = measure_floor(journey)
     return Flow(
         fragments=fragments,
         per_s=fragments / spent_s,
-        cpu_s={"dcc-sim": (after.cpu_s - before.cpu_s) / fragments},
-        floor_s=measure_floor(journeys[0]),
+        cpu_s=cpu_s,
+        floor_s=floor_s,
+        service_floor_s=measure_service_floor(folder, journey, floor_s),
     )
 
 
@@ -242,9 +264,5 @@ async def measure_system(folder: Path, pki: Path, *, messages: int, message_octe
         spent_s = time.perf_counter() - begin
         after = {name: usage(pid) for name, pid in pids.items()}
     fragments = sum(counts)
-    return Flow(
-        fragments=fragments,
-        per_s=fragments / spent_s,
-        cpu_s={name: (after[name].cpu_s - before[name].cpu_s) / fragments for name in pids},
-        floor_s=measure_floor(make_journeys(Cast(1), 1)[0]),
-    )
+    cpu_s = {name: (after[name].cpu_s - before[name].cpu_s) / fragments for name in pids}
+    return _flow(folder, fragments, spent_s, cpu_s, make_journeys(Cast(1), 1)[0])

@@ -1,0 +1,418 @@
+"""What a study file can spell: routes, workloads, networks, experiments, each with its defaults.
+
+Defaults and units stand in the documentation of each table; `smtunnel study parameters` prints it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from dcc_sim.core.network.distributions import Distribution, Lognormal
+from dcc_sim.core.network.profile import Parameter, Standing
+
+RouteKind: TypeAlias = Literal["2a", "2b", "stream1"]
+EngineName: TypeAlias = Literal["fleet", "virtual", "live"]
+WorkloadKind: TypeAlias = Literal[
+    "dispatch", "registration", "reports", "session", "message", "recorded", "alert-storm"
+]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a study file."""
+
+
+def check_name(what: str, name: str) -> None:
+    """Check a name that will stand in file names, tables and figures.
+
+    Raises:
+        ValueError: says what is expected.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{what} {name!r}: expected 1 to 64 letters, digits, spaces, dots, _, + or -, "
+            "a letter or digit first"
+        )
+
+
+def _above_0(table: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        value = getattr(table, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0, not {value}")
+
+
+def _at_least_0(table: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        value = getattr(table, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a number of at least 0, not {value}")
+
+
+class Route(Table, frozen=True, kw_only=True):
+    """How messages travel.
+
+    Attributes:
+        name: what tables and figures call it.
+        kind: "2a": through the DCC in fragments; "2b": straight from the CEM to the DSRSP over
+            the internet, each message signed as a GBCS message; "stream1": OpenADR over HTTPS,
+            without the smart metering system.
+        compact: whether OpenADR XML goes in its compact form. Default true. 2a and 2b.
+        dictionary: whether the preset dictionary is used. Default true. 2a and 2b.
+        fragments_in_flight: fragments to one CEM that may be under way at once; 1 is serial, one
+            round trip after another. Default 4. 2a.
+        fragments_in_flight_total: the same for all CEMs of the DSRSP together. Default 4096. 2a.
+        carrier_down_chars: what one command carries, header included. Default 110: ECS46a. Other
+            values mean a change of SMETS. 2a.
+        carrier_up_chars: what one alert carries. Default 1062: ECS200. 2a.
+        transform: whether a command needs the DCC's transform first. Default true, as for any
+            critical command; false means a command of its own for tunnelling. 2a.
+        fragments_per_window: the DSRSP sends at most so many commands in window_s, to stay below
+            its anomaly detection threshold. Default: no limit. 2a.
+        window_s: length of that window, in seconds. Default 3600.
+        fragment_attempts: how often a fragment is sent before its message fails. Default 8.
+        fragment_retry_first_s: wait before a fragment is sent again, in seconds; doubles.
+            Default 30.
+        fragment_retry_max_s: the longest such wait, in seconds. Default 3600.
+        response_timeout_s: a command without an answer is given up after this, in seconds.
+            Default 7200.
+        receipt_timeout_s: a CEM repeats an alert without a receipt after this, in seconds;
+            doubles. Default 300.
+        message_lifetime_s: what has not arrived after this has failed, in seconds.
+            Default 259200: three days.
+        exchange_round_trips: round trips of the internet for one message: 1 for a message on a
+            connection that stands, 1.5 for request and answer on a new TCP and TLS 1.3 connection
+            up to the request's arrival is 2.5. Default: 0.5 for 2b, 2.5 for stream1.
+        fallback_after_s: a message for a home without internet goes over 2a after this, in seconds.
+            Default 60. 2b.
+        poll_s: CEMs ask for messages only so often (OpenADR's pull mode), in seconds; 0: messages
+            are pushed. Default 0 for 2a and 2b, 10 for stream1, openleadr's default.
+    """
+
+    name: str
+    kind: RouteKind
+    compact: bool = True
+    dictionary: bool = True
+    fragments_in_flight: int = 4
+    fragments_in_flight_total: int = 4096
+    carrier_down_chars: int = 110
+    carrier_up_chars: int = 1062
+    transform: bool = True
+    fragments_per_window: int | None = None
+    window_s: float = 3600.0
+    fragment_attempts: int = 8
+    fragment_retry_first_s: float = 30.0
+    fragment_retry_max_s: float = 3600.0
+    response_timeout_s: float = 7200.0
+    receipt_timeout_s: float = 300.0
+    message_lifetime_s: float = 259_200.0
+    exchange_round_trips: float | None = None
+    fallback_after_s: float = 60.0
+    poll_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name("route", self.name)
+        _above_0(
+            self,
+            "fragments_in_flight",
+            "fragments_in_flight_total",
+            "fragments_per_window",
+            "window_s",
+            "fragment_attempts",
+            "fragment_retry_first_s",
+            "fragment_retry_max_s",
+            "response_timeout_s",
+            "receipt_timeout_s",
+            "message_lifetime_s",
+            "exchange_round_trips",
+        )
+        _at_least_0(self, "poll_s", "fallback_after_s")
+        for name in ("carrier_down_chars", "carrier_up_chars"):
+            if not 5 <= getattr(self, name) <= 65536:
+                raise ValueError(f"{name} must be 5 to 65536: four characters are the header")
+        if self.fragments_in_flight > 255 or self.fragment_attempts > 255:
+            raise ValueError("fragments_in_flight and fragment_attempts must be at most 255")
+
+    @property
+    def round_trips(self) -> float:
+        """Round trips of the internet for one message."""
+        if self.exchange_round_trips is not None:
+            return self.exchange_round_trips
+        return 0.5 if self.kind == "2b" else 2.5
+
+    @property
+    def poll_interval_s(self) -> float:
+        """How often a CEM asks, in seconds; 0: messages are pushed."""
+        if self.poll_s is not None:
+            return self.poll_s
+        return 10.0 if self.kind == "stream1" else 0.0
+
+
+class Workload(Table, frozen=True, kw_only=True):
+    """What is sent.
+
+    Attributes:
+        name: what tables and figures call it.
+        kind: "dispatch": an event down and the CEM's answer up; "registration": a CEM registers
+            and offers its reports; "reports": a report up; "session": registration, event, report
+            and the answers, one after another; "message": one message of about message_octets;
+            "recorded": the messages of a folder; "alert-storm": alerts_per_cem reports at once.
+        cems: how many CEMs take part. Default 10. The live engine has one.
+        spread_s: the CEMs begin at random within this time, in seconds. Default 0: all at once.
+        times: how often each CEM does it. Default 1.
+        interval_s: time between two of them, in seconds. Default 1800.
+        message_octets: size of the message of kind "message", in octets. Default 2000.
+        direction: of kind "message": "down" or "up". Default "down".
+        folder: of kind "recorded": files NUMBER-TYPE.xml or .json as `smtunnel demo --trace`
+            leaves them in openadr/; relative to the study file.
+        alerts_per_cem: of kind "alert-storm". Default 30.
+    """
+
+    name: str
+    kind: WorkloadKind
+    cems: int = 10
+    spread_s: float = 0.0
+    times: int = 1
+    interval_s: float = 1800.0
+    message_octets: int = 2000
+    direction: Literal["down", "up"] = "down"
+    folder: str | None = None
+    alerts_per_cem: int = 30
+
+    def __post_init__(self) -> None:
+        check_name("workload", self.name)
+        _above_0(self, "cems", "times", "interval_s", "message_octets", "alerts_per_cem")
+        _at_least_0(self, "spread_s")
+        if self.cems > 100_000_000:
+            raise ValueError("cems must be at most 100 million: there are 30 million meters")
+        if self.message_octets > 65536:
+            raise ValueError("message_octets must be at most 65536, the tunnel's limit")
+        if (self.kind == "recorded") != (self.folder is not None):
+            raise ValueError('folder belongs to kind = "recorded": give both or none')
+
+
+def _assumed(value: Any, source: str) -> Parameter[Any]:
+    return Parameter(value=value, standing=Standing.ASSUMED, source=source)
+
+
+class Internet(Table, frozen=True, kw_only=True):
+    """The plain internet between a home and the DSRSP, for routes 2b and stream1.
+
+    Attributes:
+        round_trip: time there and back. Default: lognormal, median 30 ms, sigma 0.5.
+        loss_probability: that a packet is lost. Default 0.002.
+        retransmission_s: what a lost packet costs, in seconds; doubles. Default 0.3.
+        offline_share: share of homes whose internet is down at a time. Default 0.01.
+        server_s: what the DSRSP's server takes for one message, in seconds. Default 0.02.
+        server_messages_per_s: how many messages the servers take a second for each million CEMs,
+            at least so many in all; what polls cost not counted. Default 2000.
+    """
+
+    round_trip: Parameter[Distribution] = Parameter(
+        value=Lognormal(median_s=0.030, sigma=0.5, max_s=5.0),
+        standing=Standing.DERIVED,
+        source="home internet takes about 30 ms (OpenDSR feasibility study); its spread is assumed",
+    )
+    loss_probability: Parameter[float] = _assumed(
+        0.002, "wireless links in homes; fixed lines less"
+    )
+    retransmission_s: Parameter[float] = _assumed(
+        0.3, "TCP's first retransmission, RTT and reserve"
+    )
+    offline_share: Parameter[float] = _assumed(
+        0.01, "routers switched off, faults, moved houses: no figure is public"
+    )
+    server_s: Parameter[float] = _assumed(0.02, "parsing, checking and storing one message")
+    server_messages_per_s: Parameter[float] = _assumed(
+        2000.0, "what one small machine was seen to take; one more for each million CEMs"
+    )
+
+
+class Capacity(Table, frozen=True, kw_only=True):
+    """What is shared by many CEMs. No limit of the real system is public.
+
+    Attributes:
+        hubs: communications hubs in Great Britain, spread over the regions like the CEMs.
+        dcc_requests_per_s: DUIS requests that the DCC takes in a second from all its users.
+        dcc_background_per_s: those of them that others use already.
+        region_octets_per_s_down: what one region's SM WAN carries down, in octets a second, for a
+            million communications hubs.
+        region_octets_per_s_up: the same up.
+        background_octets_per_s: what others use of each already, a million hubs.
+    """
+
+    hubs: Parameter[float] = Parameter(
+        value=30_000_000.0,
+        standing=Standing.PUBLISHED,
+        source="more than 30 million SMETS2 meters by the mid-2020s; taken as one hub each",
+    )
+    dcc_requests_per_s: Parameter[float] = Parameter(
+        value=2000.0,
+        standing=Standing.DERIVED,
+        source="about 12 billion messages in 2022 (published) are 380 a second on average; five "
+        "times the average is taken as the peak that the system was built for",
+    )
+    dcc_background_per_s: Parameter[float] = Parameter(
+        value=380.0,
+        standing=Standing.DERIVED,
+        source="about 33 million messages a day (published)",
+    )
+    region_octets_per_s_down: Parameter[float] = _assumed(
+        60_000.0, "a million hubs, a hundred or more a cell; no figure is public"
+    )
+    region_octets_per_s_up: Parameter[float] = _assumed(30_000.0, "half of down, as for one hub")
+    background_octets_per_s: Parameter[float] = Parameter(
+        value=4_000.0,
+        standing=Standing.DERIVED,
+        source="1.7 messages a meter and day (published) of about 200 octets are 3,900 a second "
+        "for a million meters",
+    )
+
+
+class Network(Table, frozen=True, kw_only=True):
+    """What lies between.
+
+    Attributes:
+        name: what tables and figures call it.
+        profile: a network profile of the DCC simulator, or a profile's .toml file, relative to the
+            study file. Default "gb-assumed".
+        regions: share of the CEMs in each region of the profile. Default: 0.3 north, 0.7
+            central-south where the profile has these, else all in its default region.
+        loss: replaces the profile's losses by this probability at all times. Default: the
+            profile's own.
+        latency_scale: multiplies the profile's SM WAN latencies. Default 1.
+        alert_storm_protection: switches it on or off. Default: as the profile says.
+        internet: see Internet.
+        capacity: see Capacity.
+    """
+
+    name: str
+    profile: str = "gb-assumed"
+    regions: dict[str, float] = {}
+    loss: float | None = None
+    latency_scale: float = 1.0
+    alert_storm_protection: bool | None = None
+    internet: Internet = Internet()
+    capacity: Capacity = Capacity()
+
+    def __post_init__(self) -> None:
+        check_name("network", self.name)
+        _above_0(self, "latency_scale")
+        if self.loss is not None and not 0 <= self.loss <= 1:
+            raise ValueError(f"loss is a probability: 0 to 1, not {self.loss}")
+        if any(share < 0 for share in self.regions.values()):
+            raise ValueError("regions: no share can be below 0")
+        if self.regions and not sum(self.regions.values()) > 0:
+            raise ValueError("regions: at least one share must be above 0")
+
+
+class Experiment(Table, frozen=True, kw_only=True):
+    """Some routes, workloads and networks, each with each, by one or more engines.
+
+    Attributes:
+        name: what tables and figures call it.
+        title: of its figures. Default: the name.
+        engines: who carries it out: "fleet", "virtual", "live". Default: fleet.
+        routes: names of routes. Default: all.
+        workloads: names of workloads. Default: all.
+        networks: names of networks. Default: all.
+        vary: values to go through, for example {"workload.cems" = [1000, 10000]}; each with each.
+            Before the dot: route, workload or network.
+        repetitions: with other random draws each. Default: the study's.
+    """
+
+    name: str
+    title: str = ""
+    engines: tuple[EngineName, ...] = ("fleet",)
+    routes: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    vary: dict[str, tuple[Any, ...]] = {}
+    repetitions: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name("experiment", self.name)
+        _above_0(self, "repetitions")
+        if not self.engines:
+            raise ValueError("engines is empty: name at least one of fleet, virtual, live")
+        for path, values in self.vary.items():
+            table, _, field = path.partition(".")
+            if table not in ("route", "workload", "network") or not field:
+                raise ValueError(
+                    f"vary: {path!r}: expected route.NAME, workload.NAME or network.NAME, "
+                    'for example "workload.cems"'
+                )
+            if not values:
+                raise ValueError(f"vary: {path!r} has no values")
+
+
+class Study(Table, frozen=True, kw_only=True):
+    """A whole study.
+
+    Attributes:
+        name: what the report calls it.
+        title: the report's heading.
+        question: what it is to answer, one or two sentences.
+        seed: of all randomness. The same seed, the same results. Default 1.
+        repetitions: of each case, with other draws. Default 1.
+        percentiles: which the tables show, in per cent. Default 50, 90, 95, 99.
+        deadlines_s: in seconds. Default 2, 10, 30, 300.
+        confidence: of all intervals. Default 0.95.
+        bootstrap_resamples: how often a bootstrap draws. Default 1000.
+        rows_per_case: the fleet engine writes the rows of about so many CEMs of each case; its
+            counters and histograms count all. Default 2000.
+        routes: see Route.
+        workloads: see Workload.
+        networks: see Network.
+        experiments: see Experiment.
+    """
+
+    name: str
+    title: str = ""
+    question: str = ""
+    seed: int = 1
+    repetitions: int = 1
+    percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
+    deadlines_s: tuple[float, ...] = (2.0, 10.0, 30.0, 300.0)
+    confidence: float = 0.95
+    bootstrap_resamples: int = 1000
+    rows_per_case: int = 2000
+    routes: tuple[Route, ...]
+    workloads: tuple[Workload, ...]
+    networks: tuple[Network, ...]
+    experiments: tuple[Experiment, ...]
+
+    def __post_init__(self) -> None:
+        check_name("study", self.name)
+        _above_0(self, "repetitions", "bootstrap_resamples", "rows_per_case")
+        _at_least_0(self, "seed")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, not {self.confidence}")
+        if not self.percentiles or any(not 0 < one < 100 for one in self.percentiles):
+            raise ValueError("percentiles must lie between 0 and 100, at least one")
+        if not self.deadlines_s or any(not 0 < one < math.inf for one in self.deadlines_s):
+            raise ValueError("deadlines_s must be numbers above 0, at least one")
+        for what in ("routes", "workloads", "networks", "experiments"):
+            _check_names(what, [one.name for one in getattr(self, what)])
+        for experiment in self.experiments:
+            for what in ("routes", "workloads", "networks"):
+                known = {one.name for one in getattr(self, what)}
+                for name in getattr(experiment, what):
+                    if name not in known:
+                        raise ValueError(
+                            f"experiment {experiment.name!r}: there is no {what[:-1]} {name!r}; "
+                            f"there are {', '.join(sorted(known))}"
+                        )
+
+
+def _check_names(what: str, names: list[str]) -> None:
+    if not names:
+        raise ValueError(f"there are no {what}: give at least one [[{what}]]")
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise ValueError(f"two {what} are called {doubles[0]!r}: names must differ")

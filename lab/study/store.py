@@ -1,0 +1,195 @@
+"""A folder of results: Parquet and CSV of every table, a manifest, a data dictionary.
+
+What the tables hold is the same octets on every run of the same study; what belongs to one run
+(machine, versions, how long it took) stands in the manifest alone.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from lab.study.cases import Case
+from lab.study.errors import StudyResultError
+from lab.study.tables import COUNTER_MEANINGS, TABLES, Tables, build, schema
+
+FORMAT = 1
+_PACKAGES = ("smtunnel", "numpy", "pyarrow", "matplotlib", "msgspec", "cryptography")
+_ENGINE_TABLES = ("messages", "fragments", "counters", "histograms", "loads")
+
+
+class ResultWriter:
+    """Writes tables case by case; as a context manager.
+
+    Args:
+        folder: is made; must not hold results already.
+
+    Raises:
+        StudyResultError: it does, or cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parquet: dict[str, Any] = {}
+        self._csv: dict[str, Any] = {}
+        self._cases: list[Case] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyResultError(f"{folder}: cannot be made: {error}") from None
+        if (folder / "manifest.json").exists() or (folder / "messages.parquet").exists():
+            raise StudyResultError(
+                f"{folder} holds results already: name another folder, or remove this one first"
+            )
+
+    def __enter__(self) -> ResultWriter:
+        for name in _ENGINE_TABLES:
+            self._parquet[name] = pa.parquet.ParquetWriter(
+                self._folder / f"{name}.parquet", schema(name), compression="zstd"
+            )
+            plain = _plain(schema(name).empty_table())
+            self._csv[name] = pa.csv.CSVWriter(self._folder / f"{name}.csv", plain.schema)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for writer in (*self._parquet.values(), *self._csv.values()):
+            writer.close()
+
+    def add(self, case: Case, tables: Tables) -> None:
+        """Write what a case gave; cases come in their order."""
+        self._cases.append(case)
+        for name in _ENGINE_TABLES:
+            table = getattr(tables, name)
+            if len(table):
+                self._parquet[name].write_table(table)
+                self._csv[name].write_table(_plain(table))
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the table of cases, the data dictionary and the manifest, which comes last."""
+        cases = cases_table(self._cases)
+        pa.parquet.write_table(cases, self._folder / "cases.parquet", compression="zstd")
+        pa.csv.write_csv(cases, self._folder / "cases.csv")
+        (self._folder / "data-dictionary.md").write_text(data_dictionary(), encoding="utf-8")
+        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+        (self._folder / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def cases_table(cases: list[Case]) -> Any:
+    """Return the table of cases."""
+    return build(
+        "cases",
+        {
+            "case": [case.number for case in cases],
+            "experiment": [case.experiment for case in cases],
+            "engine": [case.engine for case in cases],
+            "route": [case.route.name for case in cases],
+            "route_kind": [case.route.kind for case in cases],
+            "workload": [case.workload.name for case in cases],
+            "network": [case.network.name for case in cases],
+            "varied": [case.varied_text for case in cases],
+            "repetition": [case.repetition for case in cases],
+            "seed": pa.array([case.seed for case in cases], pa.uint64()),
+            "cems": [case.workload.cems for case in cases],
+        },
+        len(cases),
+    )
+
+
+def read_table(folder: Path, name: str) -> Any:
+    """Read one table of results.
+
+    Raises:
+        StudyResultError: it is missing, or is no table of this version.
+    """
+    path = folder / f"{name}.parquet"
+    try:
+        table = pa.parquet.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StudyResultError(
+            f"{path}: no results: {error}; `smtunnel study run FILE --out DIR` makes them"
+        ) from None
+    expected = [column.name for column in TABLES[name]]
+    if table.column_names != expected:
+        raise StudyResultError(
+            f"{path}: columns {', '.join(table.column_names)}: expected {', '.join(expected)}; "
+            "was it written by another version?"
+        )
+    return table
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        StudyResultError: there is none, because the run did not end, or it is of another version.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyResultError(
+            f"{path}: no finished results here: {error}; a run that was interrupted has none"
+        ) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StudyResultError(f"{path}: expected a manifest of format {FORMAT}")
+    return manifest
+
+
+def machine() -> dict[str, Any]:
+    """Return on what a study runs."""
+    return {
+        "python": sys.version.split()[0],
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def data_dictionary() -> str:
+    """Return the documentation of all tables, in Markdown."""
+    lines = [
+        "# Data of the latency study",
+        "",
+        "Each table is a file of Parquet and one of CSV with the same rows. Times are in seconds,",
+        "sizes in octets. An empty cell (null) of a time means: it never happened. The same study",
+        "file gives the same octets again; the manifest tells what belongs to one run. Routes 2b",
+        "and stream1 have one row of `fragments` for each message, though nothing is cut.",
+        "",
+        "The fleet engine writes the rows of some CEMs only, spread evenly, and says in `weight`",
+        "how many each stands for; its counters and histograms count all.",
+    ]
+    for name, columns in TABLES.items():
+        lines += ["", f"## {name}", "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{c.name}` | {_type_name(c.type)} | {c.meaning} |" for c in columns]
+    lines += ["", "## Counters", "", "| counter | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in COUNTER_MEANINGS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _type_name(kind: Any) -> str:
+    return "string" if pa.types.is_dictionary(kind) else str(kind)
+
+
+def _plain(table: Any) -> Any:
+    """Return a table whose names are texts: CSV knows no dictionaries."""
+    fields = [
+        pa.field(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type)
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))

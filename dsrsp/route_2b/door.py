@@ -74,6 +74,7 @@ class DoorConnection(ServerConnection):
         self._door = door
         self._secured = False
         self._entered = contextlib.ExitStack()
+        self._address = "?"
         self.turned_away = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,7 +83,7 @@ class DoorConnection(ServerConnection):
             super().connection_made(transport)
             return
         plain = cast(asyncio.Transport, transport)
-        address = str((plain.get_extra_info("peername") or ("?",))[0])
+        self._address = address = str((plain.get_extra_info("peername") or ("?",))[0])
         why = self._door.half_open.full(address)
         if why is not None:
             self._door.cut_off(address, why)
@@ -92,9 +93,9 @@ class DoorConnection(ServerConnection):
         plain.pause_reading()
         leave = self._entered.enter_context(self._door.half_open.counted(address))
         self._entered.callback(leave)
-        self._door.run(self._secure(plain, address))
+        self._door.run(self._secure(plain))
 
-    async def _secure(self, plain: asyncio.Transport, address: str) -> None:
+    async def _secure(self, plain: asyncio.Transport) -> None:
         self.turned_away = self._door.crowded
         gate = self._door.back_gate if self.turned_away else self._door.gate
         try:
@@ -106,7 +107,7 @@ class DoorConnection(ServerConnection):
         except OSError as error:
             # Versions, time-outs, what is no TLS at all, and who has gone.
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            _LOG.warning("route 2b: no TLS with %s: %s", address, reason)
+            _LOG.warning("route 2b: no TLS with %s: %s", self._address, reason)
             plain.abort()
             self.left()
         except asyncio.CancelledError:
@@ -129,13 +130,13 @@ class DoorConnection(ServerConnection):
         try:
             await super().handshake(*arguments, **options)
         except asyncio.CancelledError:
-            _LOG.warning("route 2b: no WebSocket request from %s in time", self.remote_address)
+            _LOG.warning("route 2b: no WebSocket request from %s in time", self._address)
             raise
         error = self.protocol.handshake_exc
         if error is not None:
             _LOG.warning(
                 "route 2b: no WebSocket with %s: %s: %.200s",
-                self.remote_address,
+                self._address,
                 error,
                 repr(str(error.__cause__ or "")),
             )

@@ -132,6 +132,11 @@ class Link:
             self.connection.close(code, cut_reason(reason))
         )
 
+    async def closed(self) -> None:
+        """Return when what `end` began is done."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:

@@ -285,8 +285,12 @@ class WebSocketFace:
             raise _closed(error) from None
 
     async def close(self, code: int, reason: str) -> None:
-        """Close, and say why."""
-        await self._socket.close(code, reason)
+        """Close, and say why; cut off who does not even read that."""
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._socket.close(code, reason)
+        except TimeoutError:
+            self._socket.transport.abort()
 
 
 def _closed(error: ConnectionClosed) -> Route2bClosed:

@@ -187,3 +187,5 @@ class Sessions:
             if self._links.remove(link):
                 _LOG.info("route 2b to %s is down: %s", device, reason)
                 self._application.disconnected(device, reason)
+        # Who returns closes without a reason.
+        await link.closed()

@@ -141,9 +141,7 @@ async def test_an_offer_holds_from_its_begin_to_its_end(bench: Any) -> None:
     assert "4404" in (await told.next("DOWN"))[1]
     state = await told.next("REFUSED")
     assert state[1] == "the offer is over: waiting for a newer one"
-    early, told = bench.client(
-        bench.offer(server, not_before=1_000_100), clock=lambda: wall
-    )
+    early, told = bench.client(bench.offer(server, not_before=1_000_100), clock=lambda: wall)
     assert await told.next("DOWN") == ("DOWN", "offer 1 has not begun", 100.0)
     assert not early.send(b"")
     assert not client.send(b"")

@@ -1,14 +1,16 @@
 """Both ends of the tunnel over a link that does its worst, in virtual time.
 
-Whatever is lost, repeated, reordered, delayed by hours, replayed by an eavesdropper or forgotten in
-a crash: each message is delivered exactly once and whole, or ends at its sender with a reason; and
-the sender never says that a message has arrived when it has not.
+Whatever is lost, repeated, reordered, delayed by hours, replayed by an eavesdropper, also on the
+other route, forgotten in a crash or lost with a connection: each message is delivered exactly once
+and whole, or ends at its sender with a reason; and the sender never says that a message has arrived
+when it has not.
 
 SMTUNNEL_SCHEDULES says how many schedules are run; a schedule that fails is named by its seed.
 """
 
 from __future__ import annotations
 
+import base64
 import heapq
 import os
 import random
@@ -19,9 +21,17 @@ from functools import partial
 
 import pytest
 
-from smtunnel import DeliveryState, MessageRejected, MessageStatus, Originator
+from smtunnel import (
+    DeliveryState,
+    MessageRejected,
+    MessageStatus,
+    Originator,
+    Route,
+    RouteChoice,
+)
 from smtunnel.effects import Answer, Effects
-from smtunnel.endpoint import Endpoint
+from smtunnel.endpoint import Endpoint, carrier_of
+from smtunnel.header import BASE64_FLAG
 from smtunnel.limits import Limits
 from smtunnel.policy import Confirmation, Result, SendPolicy
 from smtunnel.receipts import ReceiptSettings
@@ -64,6 +74,13 @@ class World:
     other_traffic: int = 100_000
     receipts: ReceiptPolicy = ReceiptPolicy.BATCHED
     spread_s: float = 6 * HOUR_S
+    connections: int = 0
+    """How often each CEM connects, at most; the last connection stands for ever or never does."""
+    up_s: float = HOUR_S
+    away_s: float = 600.0
+    notice_s: float = 0.0
+    choices: tuple[RouteChoice, ...] = (RouteChoice.AUTO,)
+    urgent: float = 0.0
     down: SendPolicy = DOWN
     up: SendPolicy = UP
     limits: Limits = LIMITS
@@ -109,6 +126,8 @@ class End:
         self.down_until = -1.0
         self.busy_until = -1.0
         self.timer: float | None = None
+        # The connection on which this end believes to be, by peer.
+        self.connections: dict[bytes, int] = {}
         self.endpoint = self.new_endpoint()
 
     def new_endpoint(self) -> Endpoint:
@@ -146,7 +165,7 @@ class End:
             else:
                 self.rows[key] = octets
         for got in effects.received:
-            self.simulation.note_received(self, got.peer, got.message)
+            self.simulation.note_received(self, got.peer, got.message, got.route)
         for event in effects.events:
             assert not isinstance(event, MessageRejected), "an honest message was spoilt"
         for news in effects.statuses:
@@ -154,7 +173,10 @@ class End:
 
     def act(self, effects: Effects) -> None:
         for transmit in effects.transmits:
-            self.simulation.carry(self, transmit)
+            if transmit.route is Route.ROUTE_2B:
+                self.simulation.carry_2b(self, transmit)
+            else:
+                self.simulation.carry(self, transmit)
         self.set_timer()
 
     def restart(self) -> None:
@@ -162,6 +184,7 @@ class End:
         simulation.faults["restart"] += 1
         self.endpoint = self.new_endpoint()
         self.timer = None
+        simulation.close_all(self)
         if simulation.world.down_s and simulation.chance.random() < 0.3:
             self.down_until = simulation.now + simulation.chance.uniform(0, simulation.world.down_s)
             simulation.at(self.down_until, self.rise)
@@ -204,6 +227,10 @@ class Simulation:
         self.delivered: dict[bytes, float] = {}
         self.overheard: list[tuple[End, End, Transmit]] = []
         self.answers: list[tuple[int, Result]] = []
+        # Of each CEM the number of its newest connection, odd while it stands; and when the last
+        # message that was given to it comes out, by who sent it.
+        self.sockets: dict[bytes, int] = {}
+        self.comes_out: dict[tuple[bytes, int], float] = {}
         self.dsrsp = End(self, Originator.DSRSP, DSRSP)
         self.cems = {
             name: End(self, Originator.CEM, name)
@@ -286,13 +313,122 @@ class Simulation:
     def tell_result(self, sender: End, counter: int, result: Result) -> None:
         sender.do(lambda endpoint, now: endpoint.on_result(counter, result, now))
 
+    # Route 2b
+
+    def connect(self, cem: End, left: int) -> None:
+        """Let a CEM connect, be cut off some time later, and come again."""
+        if min(cem.down_until, self.dsrsp.down_until) < self.now:
+            self.close(cem)
+            self.sockets[cem.name] += 1
+            number = self.sockets[cem.name]
+            for end, peer in self.chance.sample(((self.dsrsp, cem.name), (cem, DSRSP)), 2):
+                # The greater the delay between the two, the more is said to who is not ready.
+                self.after(self.chance.uniform(0, 0.5), partial(self.rise, end, peer, number))
+        if left > 0:
+            up_s = self.chance.expovariate(1 / self.world.up_s)
+            away_s = self.chance.expovariate(1 / self.world.away_s)
+            self.after(up_s, partial(self.close, cem))
+            self.after(up_s + away_s, partial(self.connect, cem, left - 1))
+        elif self.chances(0.5):
+            self.after(self.world.up_s, partial(self.close, cem))
+
+    def rise(self, end: End, peer: bytes, number: int) -> None:
+        cem = peer if end is self.dsrsp else end.name
+        if self.sockets[cem] == number and self.now >= end.down_until:
+            end.connections[peer] = number
+            end.do(lambda e, now: e.route_up(peer, now, message_octets=65_536))
+
+    def close(self, cem: End) -> None:
+        """Cut a connection; each end notices when it does."""
+        if self.sockets.setdefault(cem.name, 0) % 2 == 0:
+            return
+        self.sockets[cem.name] += 1
+        self.faults["disconnected"] += 1
+        for end, peer in ((self.dsrsp, cem.name), (cem, DSRSP)):
+            if peer in end.connections:
+                number = end.connections[peer]
+                late_s = self.chance.uniform(0, self.world.notice_s)
+                self.after(late_s, partial(self.notice, end, peer, number))
+
+    def notice(self, end: End, peer: bytes, number: int) -> None:
+        if end.connections.get(peer) == number:
+            del end.connections[peer]
+            end.do(lambda e, now: e.route_down(peer, now))
+
+    def close_all(self, end: End) -> None:
+        """An end has crashed: its connections are gone, and it knows."""
+        end.connections.clear()
+        for cem in self.cems.values() if end is self.dsrsp else (end,):
+            self.close(cem)
+
+    def carry_2b(self, sender: End, transmit: Transmit) -> None:
+        number = sender.connections.get(transmit.peer)
+        assert number is not None, "given out on a route that its end knows to be down"
+        cem = self.cems[transmit.peer] if sender is self.dsrsp else sender
+        to = cem if sender is self.dsrsp else self.dsrsp
+        self.faults["by 2b"] += 1
+        self.overheard.append((sender, to, transmit))
+        way = (cem.name, sender.side)
+        out = max(self.comes_out.get(way, 0.0), self.now) + self.chance.uniform(0.01, 1.0)
+        self.comes_out[way] = out
+        self.at(out, partial(self.come_out, sender, to, cem, transmit, number))
+        self.after(self.chance.uniform(0, 2.0), partial(self.taken, sender, transmit, number))
+
+    def taken(self, sender: End, transmit: Transmit, number: int) -> None:
+        if sender.connections.get(transmit.peer) == number:
+            counter = transmit.originator_counter
+            sender.do(lambda e, now: e.on_transmitted(counter, now))
+
+    def come_out(self, sender: End, to: End, cem: End, transmit: Transmit, number: int) -> None:
+        if self.sockets[cem.name] != number or to.connections.get(sender.name) != number:
+            self.faults["lost in the socket"] += 1
+            return
+        self.arrive_2b(sender, to, transmit)
+
+    def arrive_2b(self, sender: End, to: End, transmit: Transmit) -> None:
+        busy = self.now < to.busy_until
+        assert isinstance(transmit.payload, bytes)
+        payload, counter = transmit.payload, transmit.originator_counter
+        to.do(
+            lambda endpoint, now: endpoint.on_message(
+                sender.name, payload, originator_counter=counter, now=now, busy=busy
+            )
+        )
+
+    def replay_across(self, sender: End, to: End, transmit: Transmit) -> None:
+        """Put what one route has carried on the other, as if no signature told them apart."""
+        payload = transmit.payload
+        if isinstance(payload, bytes):
+            header = int.from_bytes(payload[:3], "big") | BASE64_FLAG
+            text = base64.b64encode(header.to_bytes(3, "big") + payload[3:]).decode("ascii")
+            if len(text) <= carrier_of(sender.side).capacity:
+                self.faults["replayed on 2a"] += 1
+                self.arrive(sender, to, replace(transmit, payload=text))
+            return
+        header = int.from_bytes(base64.b64decode(payload[:4]), "big") & ~BASE64_FLAG
+        body = payload[4:]
+        if len(body) % 4 or "=" in body[:-2]:
+            # A piece of several.
+            body = body.rstrip("=")[: len(body.rstrip("=")) // 4 * 4]
+        octets = base64.b64decode(body)
+        self.faults["replayed on 2b"] += 1
+        self.arrive_2b(sender, to, replace(transmit, payload=header.to_bytes(3, "big") + octets))
+
     def eavesdrop(self) -> None:
         """Send something again that was authentic once."""
         if self.now > 10 * DAY_S:
             return
         if self.overheard and self.chances(0.7):
-            self.faults["replayed"] += 1
-            self.arrive(*self.chance.choice(self.overheard))
+            sender, to, transmit = self.chance.choice(self.overheard)
+            whole = self.messages.get(transmit.ref) in self.delivered
+            if self.world.connections and whole and self.chances(0.4):
+                self.replay_across(sender, to, transmit)
+            elif transmit.route is Route.ROUTE_2B:
+                self.faults["replayed"] += 1
+                self.arrive_2b(sender, to, transmit)
+            else:
+                self.faults["replayed"] += 1
+                self.arrive(sender, to, transmit)
         elif self.answers:
             self.faults["answer replayed"] += 1
             self.tell_result(self.dsrsp, *self.chance.choice(self.answers))
@@ -300,13 +436,14 @@ class Simulation:
 
     # What must hold
 
-    def note_received(self, end: End, peer: bytes, message: bytes) -> None:
+    def note_received(self, end: End, peer: bytes, message: bytes, route: Route) -> None:
         assert message in self.sent, "what was never sent was delivered: cut or mixed"
         sender, _, _ = self.sent[message]
         assert sender.name == peer
         assert (end is self.dsrsp) != (sender is self.dsrsp)
         assert message not in self.delivered, "delivered twice"
         self.delivered[message] = self.now
+        self.faults[f"delivered by {route.name}"] += 1
         end.received.append((peer, message))
         if self.chances(self.world.answered):
             ref = self.sent[message][1]
@@ -332,12 +469,18 @@ class Simulation:
         self.sent[message] = (end, ref, peer)
         self.messages[ref] = message
         priority = self.chance.choice((0, 0, 0, 1))
+        route = self.chance.choice(self.world.choices)
+        urgent = self.chances(self.world.urgent)
 
         def attempt() -> None:
             # An application whose send() did not return does it again.
             if ref in end.statuses:
                 return
-            done = end.do(lambda e, now: e.send(ref, peer, message, now, priority=priority))
+            done = end.do(
+                lambda e, now: e.send(
+                    ref, peer, message, now, priority=priority, route=route, urgent=urgent
+                )
+            )
             if done is None and ref not in end.statuses:
                 self.after(60.0, attempt)
 
@@ -352,6 +495,10 @@ class Simulation:
         world = self.world
         for name, cem in self.cems.items():
             self.at(0.0, partial(cem.do, lambda e, now: e.announce(DSRSP, now)))
+            if world.connections:
+                self.sockets[name] = 0
+                first_s = self.chance.expovariate(1 / world.away_s)
+                self.at(first_s, partial(self.connect, cem, world.connections))
             for number in range(world.messages):
                 for end, peer in ((self.dsrsp, name), (cem, DSRSP)):
                     when = self.chance.uniform(0, world.spread_s)
@@ -379,7 +526,7 @@ class Simulation:
             assert end.endpoint.reassembler.held_octets == 0
             kinds = {key.split("/")[1] for key in end.rows}
             # No message is left behind, only what is remembered of peers and ids.
-            assert kinds <= {"r", "i", "c", "a", "pace"}, kinds
+            assert kinds <= {"r", "i", "c", "a", "b", "pace"}, kinds
 
 
 def pace_of(chance: random.Random, policy: SendPolicy) -> SendPolicy:
@@ -424,6 +571,30 @@ def world_of(seed: int, tags: int = 65_536) -> World:
     )
 
 
+def routes_of(world: World) -> World:
+    """The same world with route 2b: from one that hardly ever fails to one that flaps."""
+    chance = random.Random(world.seed * 7 + 3)
+    every = tuple(RouteChoice)
+    policy = {
+        "fallback_after_s": chance.choice((1.0, 60.0, 300.0, HOUR_S)),
+        "messages_in_flight_2b": chance.choice((1, 2, 32)),
+        "attempts_2b": chance.choice((1, 2, 5)),
+    }
+    return replace(
+        world,
+        connections=chance.choice((1, 10, 40, 120)),
+        up_s=chance.choice((2.0, 30.0, 600.0, 6 * HOUR_S)),
+        away_s=chance.choice((0.5, 30.0, 600.0, 3 * HOUR_S)),
+        notice_s=chance.choice((0.0, 5.0, 120.0)),
+        choices=chance.choice(((RouteChoice.AUTO,), every, every, (RouteChoice.BOTH,))),
+        urgent=chance.choice((0.0, 0.3)),
+        spread_s=chance.choice((60.0, HOUR_S, world.spread_s)),
+        messages=2 * world.messages,
+        down=replace(world.down, **policy),  # type: ignore[arg-type]
+        up=replace(world.up, **policy),  # type: ignore[arg-type]
+    )
+
+
 CHUNKS = 20
 
 
@@ -444,6 +615,12 @@ def test_whatever_happens_each_message_arrives_once_and_whole_or_ends_with_a_rea
         run(world_of(seed))
 
 
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_the_same_with_route_2b(chunk: int) -> None:
+    for seed in range(chunk, SCHEDULES, CHUNKS):
+        run(routes_of(world_of(10**6 + seed)))
+
+
 @pytest.fixture
 def few_tags(monkeypatch: pytest.MonkeyPatch) -> int:
     """Tags of five bits and nine ids, so that messages with equal ones are no rarity."""
@@ -460,6 +637,7 @@ def test_the_same_where_tags_come_round_all_the_time(chunk: int, few_tags: int) 
     for seed in range(chunk, SCHEDULES // 4, CHUNKS):
         world = world_of(-seed, tags=few_tags)
         run(replace(world, messages=2 * world.messages, replays=0.1))
+        run(replace(routes_of(world), replays=0.1))
 
 
 def states(simulation: Simulation) -> Counter[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from dsrsp.adaptor import Adaptor, LiveRequest
@@ -23,6 +24,9 @@ from smtunnel.policy import Result
 logger = logging.getLogger("dsrsp")
 
 _STORED = frozenset({Action.KEEP, Action.AWAIT, Action.FINISH, Action.NOTE_LATE})
+
+_NAMES = tuple(field.name for field in fields(Request))
+_values = attrgetter(*_NAMES)
 
 Keep = Callable[[Request, bool, Outcome | None], None]
 """Stores a request and what follows from it for its message: (request, accepted, outcome).
@@ -131,7 +135,7 @@ class Requests:
             StorageError: nothing was changed.
             InvalidTransition: one of our own steps is out of place.
         """
-        before = replace(request)
+        before = _values(request)
         action = request.handle(what, **news)
         if action not in _STORED:
             return action
@@ -139,8 +143,8 @@ class Requests:
         try:
             self._keep(request, what is Input.ACKNOWLEDGED, outcome)
         except BaseException:
-            for name in fields(request):
-                setattr(request, name.name, getattr(before, name.name))
+            for name, value in zip(_NAMES, before, strict=True):
+                setattr(request, name, value)
             raise
         if outcome is not None:
             self._record(request, outcome)

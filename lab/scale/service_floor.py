@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import statistics
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,7 +29,7 @@ from lab.scale.traffic import Journey
 
 T = TypeVar("T")
 
-_WARM_UP = 50
+_BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ EXCHANGES = {
 
 
 def measure_service_floor(
-    folder: Path, journey: Journey, bare_s: Mapping[str, float], rounds: int = 500
+    folder: Path, journey: Journey, bare_s: Mapping[str, float], rounds: int = 100
 ) -> dict[str, float]:
     """Measure the bare operations' floor with exchanges and commits on top.
 
@@ -64,7 +66,7 @@ def measure_service_floor(
         folder: gets a database file.
         journey: whose octets are carried.
         bare_s: the floor of the bare operations, by component.
-        rounds: of which the mean is taken.
+        rounds: in a block; the middle one of five blocks counts.
 
     Returns:
         Seconds of processor time for one fragment, by component.
@@ -136,23 +138,30 @@ def _measure_http(near: _End, far: _End, journey: Journey, rounds: int) -> tuple
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/"
 
-    async def ask(url: str) -> tuple[float, float]:
+    async def ask(url: str) -> list[tuple[float, float]]:
+        times = []
         async with aiohttp.ClientSession() as session:
-            for turn in range(_WARM_UP + rounds):
-                if turn == _WARM_UP:
-                    server_s, client_s = await _far_time(far), time.thread_time()
+            for turn in range(_BLOCKS * rounds + 1):
+                if turn % rounds == 0:
+                    times.append((await _far_time(far), time.thread_time()))
                 async with session.post(
                     url, data=journey.send, headers={"Content-Type": "application/xml"}
                 ) as response:
                     await response.read()
-            return await _far_time(far) - server_s, time.thread_time() - client_s
+        return times
 
     runner, url = far.run(open_server())
     try:
-        server_s, client_s = near.run(ask(url))
+        times = near.run(ask(url))
     finally:
         far.run(runner.cleanup())
-    return server_s / rounds, client_s / rounds
+    server_s, client_s = (_middle([one[end] for one in times], rounds) for end in (0, 1))
+    return server_s, client_s
+
+
+def _middle(times: Sequence[float], rounds: int) -> float:
+    """Return what one round took in the middle one of the blocks between these times."""
+    return statistics.median(end - begin for begin, end in pairwise(times)) / rounds
 
 
 async def _far_time(far: _End) -> float:
@@ -174,20 +183,22 @@ def _measure_websocket(near: _End, far: _End, journey: Journey, rounds: int) -> 
         server.close()
         await server.wait_closed()
 
-    async def ask(port: int) -> float:
+    async def ask(port: int) -> list[float]:
+        times = []
         async with connect(f"ws://127.0.0.1:{port}/", compression=None) as connection:
-            for turn in range(_WARM_UP + rounds):
-                if turn == _WARM_UP:
-                    server_s = await _far_time(far)
+            for turn in range(_BLOCKS * rounds + 1):
+                if turn % rounds == 0:
+                    times.append(await _far_time(far))
                 await connection.send(command)
                 await connection.recv()
-            return await _far_time(far) - server_s
+        return times
 
     server = far.run(open_server())
     try:
-        return near.run(ask(server.sockets[0].getsockname()[1])) / rounds
+        times = near.run(ask(server.sockets[0].getsockname()[1]))
     finally:
         far.run(close(server))
+    return _middle(times, rounds)
 
 
 def _measure_commit(path: Path, octets: bytes, rounds: int) -> float:
@@ -196,11 +207,12 @@ def _measure_commit(path: Path, octets: bytes, rounds: int) -> float:
     for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
         db.execute(f"PRAGMA {pragma}")
     db.execute("CREATE TABLE row (number INTEGER PRIMARY KEY, octets BLOB)")
-    begin = time.thread_time()
-    for number in range(rounds):
+    times = [time.thread_time()]
+    for number in range(_BLOCKS * rounds):
         db.execute("BEGIN IMMEDIATE")
         db.execute("INSERT INTO row VALUES (?, ?)", (number, octets))
         db.execute("COMMIT")
-    spent_s = time.thread_time() - begin
+        if (number + 1) % rounds == 0:
+            times.append(time.thread_time())
     db.close()
-    return spent_s / rounds
+    return _middle(times, rounds)

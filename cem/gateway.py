@@ -38,7 +38,7 @@ from openadr_xml import compact as compacted
 from smtunnel import Limits, MessageStatus, Originator
 from smtunnel.effects import Effects
 from smtunnel.endpoint import Endpoint
-from smtunnel.errors import MessageTooLong
+from smtunnel.errors import LocalError, MessageTooLong
 
 logger = logging.getLogger("cem")
 
@@ -162,7 +162,13 @@ class Gateway:
     # What the application uses
 
     async def send(
-        self, message: bytes, compression: str = "auto", *, compact: bool | None = None
+        self,
+        message: bytes,
+        compression: str = "auto",
+        *,
+        compact: bool | None = None,
+        deadline: float | None = None,
+        priority: int = 0,
     ) -> MessageHandle:
         """Take a message for the DSRSP; it is on disk when this returns.
 
@@ -172,13 +178,17 @@ class Gateway:
                 what the DSRSP is known to understand.
             compact: True to send XML that holds no signature in its compact form, which is the
                 same as canonical XML; False to send every octet as it is; None: as configured.
+            deadline: when it is of no more use, in seconds since 1970: what was not handed to the
+                hub by then is not sent, and it ends as failed. message_lifetime_s ends it at the
+                latest.
+            priority: higher goes first; 32 bits with sign.
 
         Returns:
             A handle that tells what becomes of it.
 
         Raises:
-            smtunnel.errors.LocalError: too long, or the compression is not known, or not
-                understood by the DSRSP as far as we know.
+            smtunnel.errors.LocalError: too long, too late, or the compression is not known, or
+                not understood by the DSRSP as far as we know.
             QueueFull: too many messages are on their way.
             StoreError: the state file fails; the message was not taken.
             AlertError: no Originator Counter is left, or the clock shows no date.
@@ -200,7 +210,9 @@ class Gateway:
                 "have ended, or raise queued_messages"
             )
         ref = self._random_octets(_REF_OCTETS).hex()
-        self._tunnel.send(ref, message, compression, self._clock())
+        now = self._clock()
+        lifetime_s = _lifetime_s(deadline, now, config.message_lifetime_s)
+        self._tunnel.send(ref, message, compression, now, priority=priority, lifetime_s=lifetime_s)
         return MessageHandle(ref, self._status, self._board)
 
     def handle(self, ref: str) -> MessageHandle:
@@ -370,3 +382,20 @@ class Gateway:
             await connection.send(alert.octets)
             await connection.confirm()
             self._tunnel.handed_over(alert, self._clock())
+
+
+def _lifetime_s(deadline: float | None, now: float, most_s: float) -> float:
+    """Return how long a message may take, in seconds.
+
+    Raises:
+        LocalError: its deadline has passed, or is no time.
+    """
+    if deadline is None:
+        return most_s
+    # Written so that NaN is refused, too.
+    if not deadline > now:
+        raise LocalError(
+            f"the deadline {deadline} has passed, it is {now:.0f} (seconds since 1970): the "
+            "message is not sent"
+        )
+    return min(deadline - now, most_s)

@@ -2,7 +2,8 @@
 
 ::
 
-    POST /v1/messages[?to=EUI][&compression=auto][&compact=false]
+    POST /v1/messages[?to=EUI][&compression=auto][&compact=false][&deadline=S][&priority=N]
+                     [&topic=TEXT][&supersedes=REF]
                                                body: the message -> 202 {"ref", "state", ...}
     GET  /v1/messages/{ref}                    -> 200 {"ref", "state", ...}
     GET  /v1/messages/{ref}/statuses           -> 200 one JSON line a change, to a final state
@@ -17,6 +18,8 @@ and at a DSRSP
     GET  /v1/capabilities?to=EUI               -> 200 {"capabilities": null or {...}}
 
 Without ``compact`` the gateway's own setting holds: see "compact" in its configuration.
+``deadline`` is in seconds since 1970; ``topic`` and ``supersedes`` are for a DSRSP (see
+`dsrsp.Gateway.send`).
 A received message stands in "message" as base64. The oldest are given, about 4 MiB at a time:
 those that follow are given when these are acknowledged.
 
@@ -37,9 +40,9 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -50,6 +53,8 @@ from smtunnel import MessageStatus
 from smtunnel.records import Capabilities
 
 logger = logging.getLogger("control")
+
+N = TypeVar("N", int, float)
 
 _MAX_BODY_OCTETS = 16 * 1024 * 1024  # the gateway's own, smaller limit gives the teaching error
 _MAX_WAIT_S = 300.0
@@ -130,7 +135,54 @@ class AskableGateway(Protocol):
         ...
 
 
-SendFunction = Callable[[EntityId | None, bytes, str, bool | None], Awaitable[Handle]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOptions:
+    """How a message is to be sent, as a caller says it; see the gateways' ``send``."""
+
+    compression: str = "auto"
+    compact: bool | None = None
+    deadline: float | None = None
+    priority: int = 0
+    topic: str | None = None
+    supersedes: str | None = None
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> SendOptions:
+        """Read them from the query of a request.
+
+        Raises:
+            BuildError: one of them is not what it must be.
+        """
+        compact = query.get("compact")
+        if compact not in (None, "true", "false"):
+            raise BuildError(f"compact={compact}: expected true or false, or leave it out")
+        deadline = query.get("deadline")
+        return cls(
+            compression=query.get("compression", "auto"),
+            compact=None if compact is None else compact == "true",
+            deadline=None if deadline is None else _number(float, "deadline", deadline),
+            priority=_number(int, "priority", query.get("priority", "0")),
+            topic=query.get("topic"),
+            supersedes=query.get("supersedes"),
+        )
+
+    def to_query(self) -> dict[str, str]:
+        """Write them into the query of a request; what is left open is left out."""
+        query = {"compression": self.compression}
+        if self.compact is not None:
+            query["compact"] = "true" if self.compact else "false"
+        if self.deadline is not None:
+            query["deadline"] = repr(self.deadline)
+        if self.priority:
+            query["priority"] = str(self.priority)
+        if self.topic is not None:
+            query["topic"] = self.topic
+        if self.supersedes is not None:
+            query["supersedes"] = self.supersedes
+        return query
+
+
+SendFunction = Callable[[EntityId | None, bytes, SendOptions], Awaitable[Handle]]
 
 
 def load_or_make_token(path: Path) -> str:
@@ -181,7 +233,7 @@ class ControlInterface:
 
     Args:
         gateway: a started gateway; this is the one consumer of its received messages.
-        send: how to send: (to, message, compression, compact) -> handle.
+        send: how to send: (to, message, options) -> handle.
         token: the secret of the callers.
         gateway_errors: the gateway's own errors and the HTTP status of each; the first that fits
             counts.
@@ -280,13 +332,8 @@ class ControlInterface:
     async def _post_message(self, request: web.Request) -> web.StreamResponse:
         to_text = request.query.get("to")
         to = None if to_text is None else EntityId.parse(to_text)
-        compact_text = request.query.get("compact")
-        if compact_text not in (None, "true", "false"):
-            return _error(400, f"compact={compact_text}: expected true or false, or leave it out")
-        compact = None if compact_text is None else compact_text == "true"
-        message = await request.read()
-        compression = request.query.get("compression", "auto")
-        handle = await self._send(to, message, compression, compact)
+        options = SendOptions.from_query(request.query)
+        handle = await self._send(to, await request.read(), options)
         return web.json_response(status_as_dict(handle.ref, handle.status), status=202)
 
     async def _post_echo(self, request: web.Request) -> web.StreamResponse:
@@ -359,6 +406,13 @@ class ControlInterface:
             self._pending.pop(ref, None)
             self._changed.notify_all()
         return web.Response(status=204)
+
+
+def _number(kind: Callable[[str], N], name: str, text: str) -> N:
+    try:
+        return kind(text)
+    except ValueError:
+        raise BuildError(f"{name}={text}: expected a number") from None
 
 
 def _seconds(request: web.Request, name: str, *, default: float) -> float | None:

@@ -15,6 +15,7 @@ import aiohttp
 
 from gbcs import EntityId
 from gbcs.errors import BuildError
+from lab.control import SendOptions
 from lab.errors import ControlError
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -93,23 +94,19 @@ class ControlClient:
         message: bytes,
         *,
         to: EntityId | None = None,
-        compression: str = "auto",
-        compact: bool | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Hand a message to the gateway; returns its first status, with "ref".
 
         Args:
             message: the octets.
             to: the CEM, at a DSRSP.
-            compression: as the gateway knows it.
-            compact: whether XML goes in its compact form; None: as the gateway is set.
+            options: the fields of `lab.control.SendOptions`.
 
         Raises:
             ControlError: the gateway refused it, or cannot be reached.
         """
-        query = {"compression": compression} | ({} if to is None else {"to": str(to)})
-        if compact is not None:
-            query["compact"] = "true" if compact else "false"
+        query = SendOptions(**options).to_query() | ({} if to is None else {"to": str(to)})
         return await self._json("POST", "/v1/messages", *_STATUS_FIELDS, params=query, data=message)
 
     async def status(self, ref: str) -> dict[str, Any]:

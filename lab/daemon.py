@@ -26,7 +26,6 @@ from aiohttp import web
 import cem
 import dcc_sim
 import dsrsp
-from dcc_sim.core.faults import Fault, parse_scenario
 from dcc_sim.profile_files import is_profile_path
 from dsrsp.logs import quiet_logger
 from gbcs import EntityId
@@ -47,6 +46,7 @@ from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
 from lab.openadr import openadr_vens, openadr_vtn
+from lab.scenario_file import read_scenario
 from smtunnel.errors import TunnelError
 
 _DSRSP_ERRORS: Mapping[type[Exception], int] = {
@@ -183,20 +183,6 @@ def _with_inventory(base: Path, config: dcc_sim.DccSimConfig) -> dcc_sim.DccSimC
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the inventory: {error}") from None
     return msgspec.structs.replace(config, devices=[*config.devices, *devices])
-
-
-def read_scenario(path: Path) -> tuple[Fault, ...]:
-    """Read a scenario of the DCC simulator.
-
-    Raises:
-        ConfigError: the file cannot be read.
-        dcc_sim.ConfigError: it is no scenario.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the scenario: {error}") from None
-    return parse_scenario(text, where=str(path))
 
 
 async def run_dsrsp(config_path: Path) -> None:

@@ -68,7 +68,16 @@ class TunnelEnd:
         """Go on where the store stands, and tell the other end what this one understands."""
         self.work(lambda endpoint: endpoint.announce(self._peer, now), now)
 
-    def send(self, ref: str, message: bytes, compression: str, now: float) -> None:
+    def send(
+        self,
+        ref: str,
+        message: bytes,
+        compression: str,
+        now: float,
+        *,
+        priority: int = 0,
+        lifetime_s: float | None = None,
+    ) -> None:
         """Take a message for the other end.
 
         Raises:
@@ -77,7 +86,16 @@ class TunnelEnd:
         # Text from the application: what is unknown is refused.
         choice = cast(CompressionChoice, compression)
         self.work(
-            lambda endpoint: endpoint.send(ref, self._peer, message, now, compression=choice), now
+            lambda endpoint: endpoint.send(
+                ref,
+                self._peer,
+                message,
+                now,
+                compression=choice,
+                priority=priority,
+                lifetime_s=lifetime_s,
+            ),
+            now,
         )
 
     def handed_over(self, alert: BuiltAlert, now: float) -> None:

@@ -7,7 +7,9 @@ import base64
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,20 @@ _compact_option = click.option(
     help="Whether OpenADR XML without a signature goes in its compact form, which is equal as "
     "canonical XML, or untouched.  [default: as the daemon is set]",
 )
+_deadline_option = click.option(
+    "--deadline",
+    callback=lambda _ctx, _param, text: None if text is None else _deadline(text),
+    metavar="WHEN",
+    help="When it is of no more use: 30s, 5m, 2h from now, or a time such as "
+    "2027-01-15T17:30:00Z. What was not sent by then is not sent.",
+)
+_priority_option = click.option(
+    "--priority",
+    type=click.IntRange(-(2**31), 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Higher goes first.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -120,6 +136,29 @@ def client_of(
     return ControlClient.from_token_file(control_url, token_file)
 
 
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def _deadline(text: str) -> float:
+    """Read a deadline, in seconds since 1970.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    number, unit = text[:-1], text[-1:]
+    try:
+        if unit in _UNITS_S and number:
+            return time.time() + float(number) * _UNITS_S[unit]
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: expected 30s, 5m, 2h, 1d, or a time such as 2027-01-15T17:30:00Z"
+        ) from None
+    if at.tzinfo is None:
+        raise click.BadParameter(f"{text}: of which zone? Write {text}Z for UTC, or {text}+01:00")
+    return at.timestamp()
+
+
 def _read_message(path: str) -> bytes:
     try:
         with click.open_file(path, "rb") as source:
@@ -140,13 +179,12 @@ async def _send_and_watch(
     message: bytes,
     *,
     to: EntityId | None,
-    compression: str,
-    compact: bool | None,
     until_receipt: bool = True,
+    **options: Any,
 ) -> dict[str, Any]:
     """Send a message and show its states on standard error; returns the last status."""
     async with client:
-        first = await client.send(message, to=to, compression=compression, compact=compact)
+        first = await client.send(message, to=to, **options)
         statuses = _watched(client, first["ref"], until_receipt=until_receipt)
         console = Console(stderr=True, highlight=False)
         try:
@@ -240,6 +278,14 @@ def _send(client: ControlClient, file: str, as_json: bool, **how: Any) -> int:
 @click.option("--to", required=True, help="EUI-64 of the CEM, such as 02-53-4D-54-00-00-00-01.")
 @_compression_option
 @_compact_option
+@_deadline_option
+@_priority_option
+@click.option(
+    "--topic",
+    help="What it is about, for instance an eventID: what is on its way to this CEM about the same "
+    "is superseded.",
+)
+@click.option("--supersedes", metavar="REF", help="An older message that it supersedes.")
 @json_option
 @click.argument("file")
 def dsrsp_send(
@@ -247,10 +293,9 @@ def dsrsp_send(
     control_url: str | None,
     token_file: Path | None,
     to: str,
-    compression: str,
-    compact: bool | None,
     as_json: bool,
     file: str,
+    **options: Any,
 ) -> int:
     """Send FILE ('-' for standard input) to a CEM and wait until it is there.
 
@@ -261,13 +306,15 @@ def dsrsp_send(
     """
     client = client_of(DsrspFile, config_path, control_url, token_file)
     device = EntityId.parse(to)
-    return _send(client, file, as_json, to=device, compression=compression, compact=compact)
+    return _send(client, file, as_json, to=device, **options)
 
 
 @click.command(short_help="Send a file to the DSRSP.")
 @with_control
 @_compression_option
 @_compact_option
+@_deadline_option
+@_priority_option
 @click.option(
     "--until-receipt",
     is_flag=True,
@@ -279,11 +326,10 @@ def cem_send(
     config_path: Path | None,
     control_url: str | None,
     token_file: Path | None,
-    compression: str,
-    compact: bool | None,
     until_receipt: bool,
     as_json: bool,
     file: str,
+    **options: Any,
 ) -> int:
     """Send FILE ('-' for standard input) to the DSRSP.
 
@@ -294,15 +340,7 @@ def cem_send(
     the DSRSP has the message. 1: it failed, and the reason is told.
     """
     client = client_of(CemFile, config_path, control_url, token_file)
-    return _send(
-        client,
-        file,
-        as_json,
-        to=None,
-        compression=compression,
-        compact=compact,
-        until_receipt=until_receipt,
-    )
+    return _send(client, file, as_json, to=None, until_receipt=until_receipt, **options)
 
 
 async def _receive(

@@ -67,3 +67,27 @@ async def test_after_ctrl_c_the_daemon_goes_on_and_says_so(
         await system.start("cem")
         async with system.control("cem") as cem:
             assert [r.message for r in await cem.received(wait_s=30)] == [b"<oadrPayload/>"]
+
+
+async def test_a_deadline_passes_and_a_newer_message_supersedes(
+    new_system: Callable[..., LocalSystem], tmp_path: Path
+) -> None:
+    message = tmp_path / "message.bin"
+    message.write_bytes(bytes(range(256)))
+    async with new_system() as system:
+        await system.stop("cem")
+        device = str(system.identities.device_id)
+        to = ("dsrsp", "send", "--to", device)
+        old = await _start(system, *to, "--topic", "event 7", str(message))
+        assert old.stderr is not None
+        await old.stderr.readline()  # queued
+        late = await _start(system, *to, "--deadline", "0.5s", "--priority", "3", str(message))
+        output, _ = await late.communicate()
+        assert late.returncode == 1
+        assert "its deadline passed" in output.decode()
+        newer = await _start(system, *to, "--topic", "event 7", str(message))
+        output, _ = await old.communicate()
+        assert old.returncode == 1
+        assert "superseded by" in output.decode()
+        newer.send_signal(signal.SIGINT)
+        await newer.communicate()

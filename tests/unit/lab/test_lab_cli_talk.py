@@ -6,9 +6,11 @@ import base64
 import errno
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from gbcs import EntityId
@@ -133,3 +135,14 @@ def test_capabilities_are_told_or_that_they_are_not_known(
     assert capsys.readouterr().out == "window bits: 12\ndictionaries: 1D9B0BCE\n"
     assert asked("capabilities", "--to", "02-53-4D-54-00-00-00-02") == 1
     assert "has not said yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["30s", "5m", "2h", "1.5d", "2999-01-15T17:30:00Z"])
+def test_a_deadline_is_a_time_from_now_or_a_time_of_a_zone(text: str) -> None:
+    assert talk._deadline(text) > time.time()
+
+
+@pytest.mark.parametrize("text", ["", "s", "soon", "30", "2999-01-15T17:30:00", "-"])
+def test_what_is_no_deadline_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"zone|expected"):
+        talk._deadline(text)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gbcs import EntityId
 from lab import control
-from lab.control import ControlInterface, load_or_make_token
+from lab.control import ControlInterface, SendOptions, load_or_make_token
 from lab.control_client import ControlClient
 from lab.daemon import check_loopback
 from lab.errors import ConfigError, ControlError
@@ -80,13 +80,17 @@ class FakeGateway:
 
 @asynccontextmanager
 async def serving(
-    gateway: FakeGateway, *, asked: list[Any] | None = None, **options: Any
+    gateway: FakeGateway,
+    *,
+    asked: list[Any] | None = None,
+    wished: list[Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[str, ControlClient]]:
-    async def send(
-        to: EntityId | None, message: bytes, compression: str, compact: bool | None
-    ) -> FakeHandle:
+    async def send(to: EntityId | None, message: bytes, options: SendOptions) -> FakeHandle:
         if asked is not None:
-            asked.append((compression, compact))
+            asked.append((options.compression, options.compact))
+        if wished is not None:
+            wished.append(options)
         return gateway.handle("known")
 
     interface = ControlInterface(gateway, send, TOKEN, {Unknown: 404, Failing: 503}, **options)
@@ -327,3 +331,18 @@ async def test_compact_is_passed_on(compact: bool | None, passed_on: bool | None
             assert answer.status == 400
             assert "true or false" in (await answer.json())["error"]
     assert asked == [("dictionary", passed_on)]
+
+
+async def test_what_is_wished_is_passed_on_and_what_cannot_be_is_refused() -> None:
+    asked: list[Any] = []
+    wishes = {"deadline": 1_800_000_000.25, "priority": -3, "topic": "a & b", "supersedes": "0f"}
+    async with serving(FakeGateway(), wished=asked) as (url, client):
+        await client.send(b"x", **wishes)
+        await client.send(b"x")
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            for query in ("deadline=tomorrow", "priority=1.5", "priority=high"):
+                async with http.post(f"{url}/v1/messages?{query}") as answer:
+                    assert answer.status == 400
+                    assert "expected a number" in (await answer.json())["error"]
+    assert asked == [SendOptions(**wishes), SendOptions()]

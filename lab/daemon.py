@@ -27,6 +27,7 @@ import cem
 import dcc_sim
 import dsrsp
 from dcc_sim.profile_files import is_profile_path
+from dsrsp.http_signer import HttpSigner
 from dsrsp.logs import quiet_logger
 from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
@@ -193,10 +194,17 @@ async def run_dsrsp(config_path: Path) -> None:
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
         stop = _stop_event("dsrsp")
+        signer: HttpSigner | None = None
+        if config.signing is not None:
+            config.signing.check()
+            signer = await stack.enter_async_context(
+                HttpSigner(config.signing, base, supplier_id=config.supplier_id)
+            )
         gateway = await stack.enter_async_context(
             dsrsp.Gateway(
                 config,
                 keystore,
+                signer=signer,
                 journal=_journal(stack, base, file.journal, "dsrsp"),
                 listener=inherited_listener(config.receive_listen),
             )

@@ -18,7 +18,7 @@ from rich.table import Table
 from dcc_sim import DccSimError
 from gbcs.ports import Clock, Journal
 from lab.cli.app import EXIT_NO, CommandFailed
-from lab.daemon import read_scenario
+from lab.scenario_file import read_scenario
 from lab.journal import JsonLinesJournal
 from lab.virtual_accounts import WRONG
 from lab.virtual_faults import FaultPlan, every_fault

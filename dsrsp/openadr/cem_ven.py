@@ -129,8 +129,7 @@ class CemVen:
         if held is not None and not held.done():
             held.set_result(payload)  # it answers a push that the VTN holds open
             return self.ven.answered(payload, None, self._clock())
-        async with self._turn:
-            return await self._exchange(payload, plan.service, plan.octets)
+        return await self._exchange(payload, plan.service, plan.octets)
 
     async def _exchange(self, payload: Payload, service: str, octets: bytes) -> bytes:
         """Post until there is an answer, or no hope of one."""
@@ -139,7 +138,8 @@ class CemVen:
         begun = self._clock()
         while True:
             try:
-                answer = await self._vtn.post(self.device, service, octets)
+                async with self._turn:
+                    answer = await self._vtn.post(self.device, service, octets)
             except VtnRefused as error:
                 code = _HTTP_CODES.get(error.status, building.OTHER_ERROR)
                 return self._fail(payload, code, str(error))

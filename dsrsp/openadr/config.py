@@ -58,7 +58,7 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     vtn_ca: str | None = None
     certificates: str | None = None
     vtn_timeout_s: float = 30.0
-    vtn_attempts: int = 8
+    vtn_attempts: int = 4
     retry_first_s: float = 1.0
     retry_max_s: float = 60.0
     give_up_s: float = 86_400.0

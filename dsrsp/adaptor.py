@@ -6,6 +6,7 @@ All decisions are in `dsrsp.core.request`; here are the posts, the pauses and th
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -16,10 +17,16 @@ from dsrsp.config import DsrspConfig
 from dsrsp.core.correlation import correlate
 from dsrsp.core.refusals import HEALING_CODES, explain_code
 from dsrsp.core.request import Action, Input, Request, State
-from dsrsp.errors import AnswerNotBelieved, CorrelationFailed, DccUnreachable, SigningFailed
+from dsrsp.errors import (
+    AnswerNotBelieved,
+    CorrelationFailed,
+    DccUnreachable,
+    SignerUnavailable,
+    SigningFailed,
+)
 from dsrsp.ports import DccClient, Service
+from dsrsp.signing import PreCommandSigner, signed
 from gbcs.certificates import Role
-from gbcs.crypto import sign_pre_command
 from gbcs.duis import (
     AcknowledgementBody,
     ErrorBody,
@@ -35,7 +42,8 @@ from gbcs.duis import Request as DuisRequest
 from gbcs.duis import Response as DuisResponse
 from gbcs.errors import CertificateError, DuisError, GbcsError
 from gbcs.keystore import KeyStore
-from gbcs.ports import Clock, Randomness, Signer
+from gbcs.messages import PreCommand, SignedPreCommand
+from gbcs.ports import Clock, Randomness
 
 logger = logging.getLogger("dsrsp")
 
@@ -120,7 +128,7 @@ class Adaptor:
         *,
         keystore: KeyStore,
         dcc: DccClient,
-        signer: Signer,
+        signer: PreCommandSigner,
         xml_signer: XmlSigner,
         clock: Clock,
         random_octets: Randomness,
@@ -164,7 +172,7 @@ class Adaptor:
         if action is Action.TRANSFORM:
             return await self._transform(live)
         if action is Action.CORRELATE:
-            return self._correlate_and_sign(live)
+            return await self._correlate_and_sign(live)
         if action is Action.KEEP:  # stored by now
             return self._apply(live.request, Input.KEPT)
         if action is Action.SEND:
@@ -280,23 +288,33 @@ class Adaptor:
 
     # Correlation and signature
 
-    def _correlate_and_sign(self, live: LiveRequest) -> Action:
+    async def _correlate_and_sign(self, live: LiveRequest) -> Action:
         request = live.request
         try:
             pre_command = correlate(request.pre_command, live.pre_command)
-            signed = sign_pre_command(pre_command, self._signer)
-            body = SignedPreCommandBody(signed.to_bytes())
+            body = SignedPreCommandBody((await self._sign(live, pre_command)).to_bytes())
             octets = self._build(request, _SEND_VARIANT, body)
         except (CorrelationFailed, SigningFailed, GbcsError) as error:
             logger.error("request %d is not signed: %s", request.originator_counter, error)
             return self._apply(request, Input.MISMATCH, reason=f"not signed: {error}")
         live.trouble = None
+        live.failures = 0
         return self._apply(
             request,
             Input.SIGNATURE,
             signed_request=octets,
             deadline=self._clock() + self._config.response_timeout_s,
         )
+
+    async def _sign(self, live: LiveRequest, pre_command: PreCommand) -> SignedPreCommand:
+        """Ask for the signature until it is there, is refused, or the time is up."""
+        live.failures = 0
+        while True:
+            try:
+                return await self._within(live, lambda: signed(pre_command, self._signer))
+            except SignerUnavailable as error:
+                self._note_trouble(live, str(error))
+            await self._within(live, functools.partial(asyncio.sleep, self._pause_s(live.failures)))
 
     def _build(
         self, request: Request, variant: int, body: UpdateAlcDescriptions | SignedPreCommandBody
@@ -345,7 +363,9 @@ class Adaptor:
 
     def _time_up_reason(self, live: LiveRequest) -> str:
         state = live.request.state
-        if state in (State.TRANSFORMING, State.CORRELATING):
+        if state is State.CORRELATING:
+            what = f"not signed in {self._config.transform_timeout_s:g} s"
+        elif state is State.TRANSFORMING:
             what = f"no pre-command from the DCC in {self._config.transform_timeout_s:g} s"
         elif state in (State.SIGNED, State.SENDING):
             what = (

@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from dsrsp.errors import ConfigurationError
 from gbcs.entity_id import EntityId
+
+
+class SigningServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An external service that has the supplier's key; see ``specs/signing-service.md``.
+
+    Paths are relative to the configuration's folder. The certificate of the key must be among
+    ``keys`` all the same: every signature is checked with it before it is used.
+    """
+
+    url: str
+    """https://host[:port], or http:// on this machine alone."""
+    token_file: str | None = None
+    """Holds the bearer token that it wants to see."""
+    ca_file: str | None = None
+    """PEM: who issued the service's TLS certificate; unset: whom the system trusts."""
+    certificate_file: str | None = None
+    """PEM: our own TLS certificate, where the service asks for one."""
+    key_file: str | None = None
+    """PEM: the key of certificate_file, if it is not in the same file."""
+    timeout_s: float = 5.0
+    """How long one signature may take, in seconds; then it is asked for again."""
+
+    def check(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            ConfigurationError: names the setting.
+        """
+        host = urlsplit(self.url).hostname
+        local = host in ("127.0.0.1", "::1", "localhost")
+        if not host or not self.url.startswith(("https://", "http://")):
+            raise ConfigurationError(f"signing.url must be https://host[:port], not {self.url!r}")
+        if self.url.startswith("http://") and not local:
+            raise ConfigurationError(
+                f"signing.url is {self.url!r}: the token would cross the network in the clear; "
+                "use https://"
+            )
+        if not self.timeout_s > 0:
+            raise ConfigurationError(f"signing.timeout_s must be above 0, not {self.timeout_s}")
 
 
 class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +67,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Folders of certificates and keys; read by the caller, not by the gateway."""
     test_mode: bool = False
     """True admits publicly known test keys."""
+
+    signing: SigningServiceConfig | None = None
+    """Who signs commands, if not the key among ``keys``; read by the caller."""
 
     dcc_url: str = "http://127.0.0.1:8079"
     """Where the DCC's services are; /api/v1/serviceT and /api/v1/serviceS are appended."""
@@ -123,6 +166,8 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"supplier_id and load_controller_id are both {self.supplier_id}: the DSRSP needs "
                 "two identities, an import supplier's and a load controller's"
             )
+        if self.signing is not None:
+            self.signing.check()
         for name in (
             "attempt_timeout_s",
             "retry_first_s",

@@ -14,6 +14,8 @@ The tree::
     ├── InvalidTransition        we erred: an input that this state of a request cannot meet
     ├── CorrelationFailed        a pre-command does not say what was asked: never signed
     ├── SigningFailed            the signer gave no signature, or one that does not hold
+    │   ├── SignerUnavailable    it gives none just now: asked again later
+    │   └── SigningRefused       it will not sign this, and says why
     └── NetworkError             what came, or did not come, from the DCC
         ├── DccUnreachable       no answer: connection refused or lost, or too slow
         ├── AnswerNotBelieved    an answer that cannot be read or is not properly signed
@@ -69,6 +71,14 @@ class CorrelationFailed(DsrspError):
 
 class SigningFailed(DsrspError):
     """The signer gave no signature, or one that does not hold."""
+
+
+class SignerUnavailable(SigningFailed):
+    """The signer gives no signature just now; it is asked again."""
+
+
+class SigningRefused(SigningFailed):
+    """The signer will not sign this."""
 
 
 class NetworkError(DsrspError):

@@ -29,6 +29,7 @@ from dsrsp.inbox import Inbox, ReceivedMessage
 from dsrsp.ports import DccClient, Storage
 from dsrsp.receiver import Receiver
 from dsrsp.requests import Requests
+from dsrsp.signing import CheckedSigner, LocalSigner, PreCommandSigner
 from dsrsp.store import SqliteStore
 from dsrsp.tunnel import Tunnel
 from gbcs.certificates import KeyUsage, Role
@@ -36,7 +37,7 @@ from gbcs.duis import Schema, XmlSigner
 from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
-from gbcs.ports import Clock, Journal, NullJournal, Randomness, Signer
+from gbcs.ports import Clock, Journal, NullJournal, Randomness
 from openadr_xml import compact as compact_xml
 from smtunnel import MessageStatus
 from smtunnel.records import Capabilities
@@ -65,7 +66,8 @@ class Gateway:
         listener: a bound and listening socket for the receive address, instead of
             ``config.receive_listen``.
         schema: the DUIS schema, against which whatever is posted to us is validated.
-        signer: the supplier's digital-signature key, if it is not in the key store.
+        signer: signs as the supplier, if its digital-signature key is not in the key store. Its
+            certificate is there: each signature is checked with it before it is used.
         dcc: reaches the DCC, if not over HTTP at ``config.dcc_url``; then no receive address is
             served either, and what the DCC posts is given to `receive_untrusted`.
         storage: durable state, if not the SQLite file ``config.state``; closed at the end.
@@ -81,7 +83,7 @@ class Gateway:
         journal: Journal | None = None,
         listener: socket.socket | None = None,
         schema: Schema | None = None,
-        signer: Signer | None = None,
+        signer: PreCommandSigner | None = None,
         dcc: DccClient | None = None,
         storage: Storage | None = None,
     ) -> None:
@@ -151,11 +153,17 @@ class Gateway:
     ) -> None:
         await self._stack.aclose()
 
-    def _keys(self) -> tuple[Signer, XmlSigner]:
-        supplier = self._config.supplier_id
+    def _keys(self) -> tuple[PreCommandSigner, XmlSigner]:
+        supplier, keystore = self._config.supplier_id, self._keystore
+        signer: PreCommandSigner
         try:
-            signer = self._signer or self._keystore.signer(supplier, role=Role.SUPPLIER)
-            return signer, XmlSigner.from_keystore(self._keystore, supplier, Role.XML_SIGNING_USER)
+            if self._signer is None:
+                signer = LocalSigner(keystore.signer(supplier, role=Role.SUPPLIER))
+            else:
+                usage = KeyUsage.DIGITAL_SIGNATURE
+                certificate = keystore.certificate(supplier, usage, role=Role.SUPPLIER)
+                signer = CheckedSigner(self._signer, certificate.public_key)
+            return signer, XmlSigner.from_keystore(keystore, supplier, Role.XML_SIGNING_USER)
         except GbcsError as error:
             raise ConfigurationError(
                 f"the supplier {supplier} needs a digital-signature key and an XML-signing key: "
@@ -166,9 +174,7 @@ class Gateway:
         """Tell of certificates that the DCC will refuse; receiving goes on without them."""
         supplier = self._config.supplier_id
         usage = KeyUsage.DIGITAL_SIGNATURE
-        # The certificate of a signer from elsewhere need not be in the key store.
-        roles = (Role.SUPPLIER,) if self._signer is None else ()
-        for role in (*roles, Role.XML_SIGNING_USER):
+        for role in (Role.SUPPLIER, Role.XML_SIGNING_USER):
             try:
                 certificate = self._keystore.certificate(supplier, usage, role=role)
                 at = datetime.fromtimestamp(now, UTC)
@@ -179,7 +185,7 @@ class Gateway:
                 logger.error("what is sent now will be refused: %s", error)
 
     def _open(
-        self, storage: Storage, dcc: DccClient, signer: Signer, xml_signer: XmlSigner
+        self, storage: Storage, dcc: DccClient, signer: PreCommandSigner, xml_signer: XmlSigner
     ) -> None:
         inbox = self._inbox_open = Inbox(storage.unacknowledged())
         tunnel = self._tunnel_open = Tunnel(

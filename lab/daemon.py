@@ -140,7 +140,7 @@ async def run_dcc_sim(
         ),
     )
     async with contextlib.AsyncExitStack() as stack:
-        stop = _stop_event("dcc-sim")
+        stop = stop_event("dcc-sim")
         simulator = await stack.enter_async_context(
             dcc_sim.Simulator(
                 config,
@@ -158,7 +158,7 @@ async def run_dcc_sim(
                 scenario=() if scenario_path is None else read_scenario(scenario_path),
             )
         )
-        _ready(
+        announce_ready(
             "dcc-sim",
             duis_port=simulator.duis_port,
             device_port=simulator.device_port,
@@ -193,7 +193,7 @@ async def run_dsrsp(config_path: Path) -> None:
     config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
-        stop = _stop_event("dsrsp")
+        stop = stop_event("dsrsp")
         signer: HttpSigner | None = None
         if config.signing is not None:
             config.signing.check()
@@ -220,7 +220,7 @@ async def run_dsrsp(config_path: Path) -> None:
             _control(vens or gateway, send, file.control, base, _DSRSP_ERRORS, asks=gateway)
         )
         facts: dict[str, Any] = {} if vens is None else {"openadr_push_port": vens.push_port}
-        _ready("dsrsp", receive_port=gateway.receive_port, control=control, **facts)
+        announce_ready("dsrsp", receive_port=gateway.receive_port, control=control, **facts)
         await stop.wait()
 
 
@@ -231,7 +231,7 @@ async def run_cem(config_path: Path) -> None:
     config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
-        stop = _stop_event("cem")
+        stop = stop_event("cem")
         gateway = await stack.enter_async_context(
             cem.Gateway(config, keystore, journal=_journal(stack, base, file.journal, "cem"))
         )
@@ -253,7 +253,7 @@ async def run_cem(config_path: Path) -> None:
         control = await stack.enter_async_context(
             _control(vtn or gateway, send, file.control, base, _CEM_ERRORS)
         )
-        _ready("cem", control=control, **({} if vtn is None else {"openadr": vtn.url}))
+        announce_ready("cem", control=control, **({} if vtn is None else {"openadr": vtn.url}))
         await stop.wait()
 
 
@@ -287,7 +287,8 @@ def _journal(
     return stack.enter_context(JsonLinesJournal(base / path, component, time.time))
 
 
-def _stop_event(component: str) -> asyncio.Event:
+def stop_event(component: str) -> asyncio.Event:
+    """Return what SIGTERM and SIGINT set."""
     stop = asyncio.Event()
 
     def begin(signal_name: str) -> None:
@@ -299,7 +300,8 @@ def _stop_event(component: str) -> asyncio.Event:
     return stop
 
 
-def _ready(component: str, **facts: Any) -> None:
+def announce_ready(component: str, **facts: Any) -> None:
+    """Print the one line that says that a daemon is ready, with what callers need to know."""
     line = {"ready": True, "component": component} | facts
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

@@ -41,6 +41,10 @@ _SUBCOMMANDS = {
     "pki": ("lab.cli.pki:pki", "Make a test PKI, look at certificates."),
     "dcc-sim": ("lab.cli.daemons:dcc_sim", "Run the DCC simulator."),
     "dsrsp": ("lab.cli.daemons:dsrsp", "Run the DSRSP's gateway; send, receive, ask."),
+    "signing-service": (
+        "lab.cli.signing:signing_service",
+        "Keep the supplier's key apart from the gateway.",
+    ),
     "cem": ("lab.cli.daemons:cem", "Run the CEM's gateway; send, receive, ask."),
 }
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from dcc_sim.core.network.distributions import (
+    Constant,
+    Distribution,
+    Exponential,
+    Lognormal,
+    Mixture,
+    Trace,
+)
 from dcc_sim.core.network.profile import BurstLoss, NetworkProfile, Parameter, Standing
 from dcc_sim.profile_files import load_profile
 from lab.study.parameters import EngineName, Network, Route, Workload
@@ -89,11 +97,45 @@ def profile_of(network: Network) -> NetworkProfile:
                     )
                 ),
             )
+        if network.latency_scale != 1.0:
+            region = msgspec.structs.replace(
+                region,
+                latency_down=_scaled(region.latency_down, network.latency_scale),
+                latency_up=_scaled(region.latency_up, network.latency_scale),
+            )
         regions[name] = region
     storm = profile.alert_storm
     if storm is not None and network.alert_storm_protection is not None:
         storm = msgspec.structs.replace(storm, enabled=_by_study(network.alert_storm_protection))
     return msgspec.structs.replace(profile, regions=regions, alert_storm=storm)
+
+
+def _scaled(parameter: Parameter[Distribution] | None, scale: float) -> Any:
+    return None if parameter is None else _by_study(scaled(parameter.value, scale))
+
+
+def scaled(distribution: Distribution, scale: float) -> Distribution:
+    """Return a distribution of times that are so many times as long."""
+    match distribution:
+        case Constant(value_s=value):
+            return Constant(value_s=value * scale)
+        case Lognormal(median_s=median, sigma=sigma, shift_s=shift, max_s=most):
+            return Lognormal(
+                median_s=median * scale,
+                sigma=sigma,
+                shift_s=shift * scale,
+                max_s=None if most is None else most * scale,
+            )
+        case Exponential(mean_s=mean, max_s=most):
+            return Exponential(mean_s=mean * scale, max_s=None if most is None else most * scale)
+        case Trace(values_s=values):
+            return Trace(values_s=tuple(value * scale for value in values))
+        case Mixture(parts=parts):
+            return Mixture(
+                parts=tuple(
+                    msgspec.structs.replace(part, of=scaled(part.of, scale)) for part in parts
+                )
+            )
 
 
 def _by_study(value: T) -> Parameter[T]:

@@ -286,6 +286,8 @@ class Network(Table, frozen=True, kw_only=True):
         loss: replaces the profile's losses by this probability at all times. Default: the
             profile's own.
         latency_scale: multiplies the profile's SM WAN latencies. Default 1.
+        live_time_scale: the live engine lets so many seconds of network pass in one second; what
+            the software itself takes then counts as so many times longer. Default 1.
         alert_storm_protection: switches it on or off. Default: as the profile says.
         internet: see Internet.
         capacity: see Capacity.
@@ -296,13 +298,14 @@ class Network(Table, frozen=True, kw_only=True):
     regions: dict[str, float] = {}
     loss: float | None = None
     latency_scale: float = 1.0
+    live_time_scale: float = 1.0
     alert_storm_protection: bool | None = None
     internet: Internet = Internet()
     capacity: Capacity = Capacity()
 
     def __post_init__(self) -> None:
         check_name("network", self.name)
-        _above_0(self, "latency_scale")
+        _above_0(self, "latency_scale", "live_time_scale")
         if self.loss is not None and not 0 <= self.loss <= 1:
             raise ValueError(f"loss is a probability: 0 to 1, not {self.loss}")
         if any(share < 0 for share in self.regions.values()):

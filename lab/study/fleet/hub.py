@@ -103,7 +103,7 @@ class Hubs:
         region = self._region[cems]
         for number, way in enumerate(ways):
             mine = np.flatnonzero(region == number)
-            times = draw(way.latency, len(mine), self._numbers) * way.latency_scale
+            times = draw(way.latency, len(mine), self._numbers)
             if way.reorder_probability:
                 held_up = self._numbers.random(len(mine)) < way.reorder_probability
                 times[held_up] += draw(way.reorder_delay, int(held_up.sum()), self._numbers)

@@ -36,7 +36,6 @@ class Way:
 
     Attributes:
         latency: of the SM WAN.
-        latency_scale: multiplies it.
         bits_s: rate of one hub; None: no time is needed.
         han_octets: what one Zigbee fragment carries; None: no time is needed.
         han_s: what it takes, in seconds.
@@ -46,7 +45,6 @@ class Way:
     """
 
     latency: Distribution | None
-    latency_scale: float
     bits_s: float | None
     han_octets: int | None
     han_s: float
@@ -229,13 +227,12 @@ def _regions(case: Case, profile: NetworkProfile) -> tuple[RegionModel, ...]:
     regions = []
     for name, share in shares_of(case.network, profile).items():
         region = profile.regions.get(name, Region())
-        scale = case.network.latency_scale
         regions.append(
             RegionModel(
                 name=name,
                 share=share,
-                down=_way(region, region.latency_down, region.bandwidth_down_bits_s, scale),
-                up=_way(region, region.latency_up, region.bandwidth_up_bits_s, scale),
+                down=_way(region, region.latency_down, region.bandwidth_down_bits_s),
+                up=_way(region, region.latency_up, region.bandwidth_up_bits_s),
                 outages=_value(region.random_outages),
                 scheduled=_value(region.scheduled_outages) or (),
                 drops=region.in_outage is not None and region.in_outage.value == "drop",
@@ -249,11 +246,9 @@ def _way(
     region: Region,
     latency: Parameter[Distribution] | None,
     bits_s: Parameter[float] | None,
-    scale: float,
 ) -> Way:
     return Way(
         latency=_value(latency),
-        latency_scale=scale,
         bits_s=_value(bits_s),
         han_octets=_value(region.han_fragment_octets),
         han_s=_value(region.han_fragment_s) or 0.0,

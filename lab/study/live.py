@@ -1,0 +1,181 @@
+"""The live engine: three real processes on real sockets of this machine, in real time.
+
+It measures what no model has: processors, disks, sockets. The network between is the DCC
+simulator's; with live_time_scale it runs faster than the clock, and what the software itself takes
+counts as so many times longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.control_client import ControlClient
+from lab.errors import LabError
+from lab.journal import read_journal
+from lab.local_system import LocalSystem
+from lab.openadr_messages import StoryMessage
+from lab.pki_files import write_test_pki
+from lab.study.cases import Case
+from lab.study.engine import Surroundings
+from lab.study.errors import EngineError
+from lab.study.journal_tables import JournalReader
+from lab.study.parcels import (
+    Awaited,
+    cem_settings,
+    check_case,
+    compression_of,
+    dsrsp_settings,
+    types_of,
+)
+from lab.study.script import play
+from lab.study.tables import Tables
+
+_POLL_S = 60.0
+_ACQUAINTANCE_TRIES = 3000
+_ACQUAINTANCE_PAUSE_S = 0.1
+_DAEMONS = ("dcc-sim", "dsrsp", "cem")
+
+
+class LiveEngine:
+    """Runs cases of route 2a with one CEM."""
+
+    is_parallel = True  # several at once would measure each other
+    is_exact = False
+
+    def run(self, case: Case, surroundings: Surroundings) -> Tables:
+        """Carry a case out, see `lab.study.engine.Engine`."""
+        check_case(case)
+        network = case.network
+        if case.workload.cems != 1:
+            raise EngineError(
+                f"workload {case.workload.name!r}: the live engine has one CEM, not "
+                f'{case.workload.cems}: set cems = 1, or "workload.cems" = [1] in vary'
+            )
+        if network.loss is not None or network.latency_scale != 1.0:
+            raise EngineError(
+                f"network {network.name!r}: the live engine takes a profile as it is: write a "
+                "profile of your own in place of loss and latency_scale"
+            )
+        with tempfile.TemporaryDirectory(prefix="smtunnel-study-") as folder:
+            try:
+                events = asyncio.run(_run(case, Path(folder), surroundings))
+            except LabError as error:
+                raise EngineError(f"{case.title}: {error}") from None
+        reader = JournalReader(events, time_scale=network.live_time_scale, types=types_of(case))
+        return reader.tables(case.number, case.deadlines_s)
+
+
+async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dict[str, Any]]:
+    write_test_pki(folder / "pki", now=None, random_octets=os.urandom)
+    scale = case.network.live_time_scale
+    simulator = {
+        "network": case.network.profile,
+        "network_seed": case.seed & 0x7FFF_FFFF,
+        "network_time_scale": scale,
+    }
+    settings = {
+        "simulator": _toml(simulator),
+        "dsrsp": _toml(_faster(dsrsp_settings(case), scale)),
+        "cem": _toml(_faster(cem_settings(case), scale)),
+    }
+    async with (
+        LocalSystem(folder, folder / "pki", settings=settings) as system,
+        system.control("dsrsp") as dsrsp,
+        system.control("cem") as cem,
+        _LiveEnds(system, dsrsp, cem, compression_of(case)) as ends,
+    ):
+        await ends.get_acquainted()
+        await play(
+            case,
+            ends,
+            lambda seconds: asyncio.sleep(seconds / scale),
+            lambda: surroundings.progress(1, 1),
+        )
+    events = [
+        {**event, "source": name}
+        for name in _DAEMONS
+        for event in read_journal(system.journal(name))
+    ]
+    return sorted(events, key=lambda event: float(event["t"]))
+
+
+def _faster(settings: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """Return settings whose times are those of a faster network."""
+    return {
+        name: value / scale if name.endswith("_s") else value for name, value in settings.items()
+    }
+
+
+def _toml(settings: Mapping[str, Any]) -> str:
+    # Numbers, texts and truth values are spelled in JSON as in TOML.
+    return "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+
+
+class _LiveEnds:
+    """Both ends of a local system, through their control interfaces."""
+
+    def __init__(
+        self, system: LocalSystem, dsrsp: ControlClient, cem: ControlClient, compression: str
+    ) -> None:
+        self._device = system.identities.device_id
+        self._dsrsp, self._cem = dsrsp, cem
+        self._compression = compression
+        self._awaited = Awaited()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> _LiveEnds:
+        self._start(self._listen(self._cem, downlink=True))
+        self._start(self._listen(self._dsrsp, downlink=False))
+        return self
+
+    async def __aexit__(self, *ending: object) -> None:
+        for task in set(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def get_acquainted(self) -> None:
+        """Wait until the DSRSP knows what the CEM understands.
+
+        Raises:
+            EngineError: it does not hear of it.
+        """
+        for _ in range(_ACQUAINTANCE_TRIES):
+            if await self._dsrsp.capabilities(self._device) is not None:
+                return
+            await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
+        raise EngineError(
+            "the DSRSP does not hear what the CEM understands: on this network nothing passes"
+        )
+
+    async def carry(self, cem: int, message: StoryMessage) -> bool:
+        """Send a message, see `lab.study.script.Ends`."""
+        sender = self._dsrsp if message.downlink else self._cem
+        future = self._awaited.expect(cem, message.downlink)
+        to = self._device if message.downlink else None
+        status = await sender.send(message.octets, to=to, compression=self._compression)
+        self._start(self._watch(sender, str(status["ref"]), future))
+        return await future
+
+    async def _watch(self, sender: ControlClient, ref: str, future: asyncio.Future[bool]) -> None:
+        async for status in sender.statuses(ref):
+            if status["state"] == "FAILED":
+                self._awaited.failed(future)
+
+    async def _listen(self, receiver: ControlClient, *, downlink: bool) -> None:
+        while True:
+            for received in await receiver.received(wait_s=_POLL_S):
+                await receiver.ack(received.ref)
+                self._awaited.arrived(0, downlink)

@@ -1,0 +1,182 @@
+"""The virtual engine: the real gateways and the real simulator in one process on virtual time.
+
+Hours pass in seconds; the same case gives the same octets. What the software itself takes of time
+does not count: processors are infinitely fast here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from cem.errors import CemError
+from dsrsp.errors import DsrspError
+from gbcs.ports import Clock, Journal, JournalValue
+from lab.errors import VirtualError
+from lab.openadr_messages import StoryMessage
+from lab.study.cases import Case, profile_of
+from lab.study.engine import Surroundings
+from lab.study.errors import EngineError
+from lab.study.journal_tables import JournalReader
+from lab.study.parcels import (
+    Awaited,
+    cem_settings,
+    check_case,
+    compression_of,
+    dsrsp_settings,
+    types_of,
+)
+from lab.study.script import play
+from lab.study.tables import Tables
+from lab.virtual_system import VirtualSettings, VirtualSystem
+from lab.virtual_time import NothingLeftToHappen, run_virtual
+
+_MOST_CEMS = 10_000
+_ACQUAINTANCE_TRIES = 360
+_ACQUAINTANCE_PAUSE_S = 10.0
+# What the tables need of a journal; octets of messages would fill the memory.
+_DROPPED = ("xml", "octets", "payload")
+
+
+class _Memory:
+    """A journal in memory, without the octets of messages."""
+
+    def __init__(self, events: list[dict[str, Any]], component: str, clock: Clock) -> None:
+        self._events = events
+        self._source = component
+        self._component = "cem" if component.startswith("cem-") else component
+        self._clock = clock
+
+    def record(self, event: str, /, **fields: JournalValue) -> None:
+        """Keep one event."""
+        line: dict[str, Any] = {
+            "t": self._clock(),
+            "component": self._component,
+            "source": self._source,
+            "event": event,
+        }
+        for name, value in fields.items():
+            if name not in _DROPPED or isinstance(value, int):
+                line[name] = value
+        self._events.append(line)
+
+
+class VirtualEngine:
+    """Runs cases of route 2a with up to 10,000 CEMs."""
+
+    is_parallel = False
+    is_exact = True
+
+    def run(self, case: Case, surroundings: Surroundings) -> Tables:
+        """Carry a case out, see `lab.study.engine.Engine`."""
+        check_case(case)
+        if case.workload.cems > _MOST_CEMS:
+            raise EngineError(
+                f"{case.workload.cems} CEMs: the virtual engine takes {_MOST_CEMS} at most; "
+                'take engines = ["fleet"] for more'
+            )
+        events: list[dict[str, Any]] = []
+
+        def journal(component: str, clock: Clock) -> Journal:
+            return _Memory(events, component, clock)
+
+        settings = VirtualSettings(
+            devices=case.workload.cems,
+            seed=case.seed,
+            profile=profile_of(case.network),
+            dsrsp=dsrsp_settings(case),
+            cem=cem_settings(case),
+            journals=journal,
+        )
+        try:
+            run_virtual(_run(case, settings, surroundings))
+        except (VirtualError, NothingLeftToHappen, DsrspError, CemError) as error:
+            raise EngineError(f"{case.title}: {error}") from None
+        return JournalReader(events, types=types_of(case)).tables(case.number, case.deadlines_s)
+
+
+async def _run(case: Case, settings: VirtualSettings, surroundings: Surroundings) -> None:
+    async with VirtualSystem(settings) as system:
+        ends = _VirtualEnds(system, case)
+        listeners = [asyncio.ensure_future(ends.listen_down(n)) for n in range(settings.devices)]
+        listeners.append(asyncio.ensure_future(ends.listen_up()))
+        done = 0
+
+        def one_done() -> None:
+            nonlocal done
+            done += 1
+            surroundings.progress(done, settings.devices)
+
+        try:
+            await ends.get_acquainted()
+            await play(case, ends, asyncio.sleep, one_done)
+            await ends.settle()
+        finally:
+            for listener in listeners:
+                listener.cancel()
+            for listener in listeners:
+                with suppress(asyncio.CancelledError):
+                    await listener
+
+
+class _VirtualEnds:
+    """Both ends of a virtual system."""
+
+    def __init__(self, system: VirtualSystem, case: Case) -> None:
+        self._system = system
+        self._compression = compression_of(case)
+        self._awaited = Awaited()
+        self._numbers = {system.device(n): n for n in range(case.workload.cems)}
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    async def get_acquainted(self) -> None:
+        """Wait until the DSRSP knows what each CEM understands, for an hour at most.
+
+        On a bad network some stay unknown; messages to them go without a dictionary, as they would.
+        """
+        gateway, _ = await self._system.dsrsp.running()
+        for _ in range(_ACQUAINTANCE_TRIES):
+            if all(gateway.capabilities(device) is not None for device in self._numbers):
+                return
+            await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
+
+    async def carry(self, cem: int, message: StoryMessage) -> bool:
+        """Send a message, see `lab.study.script.Ends`."""
+        future = self._awaited.expect(cem, message.downlink)
+        handle: Any
+        if message.downlink:
+            dsrsp, _ = await self._system.dsrsp.running()
+            device = self._system.device(cem)
+            handle = await dsrsp.send(device, message.octets, self._compression)
+        else:
+            gateway, _ = await self._system.cems[cem].running()
+            handle = await gateway.send(message.octets, self._compression)
+        watcher = asyncio.ensure_future(self._watch(handle, future))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return await future
+
+    async def _watch(self, handle: Any, future: asyncio.Future[bool]) -> None:
+        status = await handle.wait()
+        if status.state.value == "failed":
+            self._awaited.failed(future)
+
+    async def listen_down(self, cem: int) -> None:
+        """Take what arrives at a CEM."""
+        gateway, _ = await self._system.cems[cem].running()
+        async for received in gateway.received():
+            await received.ack()
+            self._awaited.arrived(cem, True)
+
+    async def listen_up(self) -> None:
+        """Take what arrives at the DSRSP."""
+        gateway, _ = await self._system.dsrsp.running()
+        async for received in gateway.received():
+            await received.ack()
+            self._awaited.arrived(self._numbers[received.peer], False)
+
+    async def settle(self) -> None:
+        """Wait until the senders know what became of their messages."""
+        if self._watchers:
+            await asyncio.wait(set(self._watchers))

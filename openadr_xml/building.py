@@ -123,8 +123,9 @@ def unwrap_cancel_report(updated: bytes, *, ven_id: str) -> bytes:
         copied = deepcopy(child)
         copied.tail = None
         payload.append(copied)
-    if next(payload.iterchildren(f"{{{EI}}}venID"), None) is None:
-        _add(payload, EI, "venID", ven_id)
+    for named in list(payload.iterchildren(f"{{{EI}}}venID")):
+        payload.remove(named)
+    _add(payload, EI, "venID", ven_id)
     return _document(payload)
 
 

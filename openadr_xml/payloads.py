@@ -181,7 +181,7 @@ def parse_untrusted_payload(octets: bytes) -> Payload:
         kind=kind,
         service=SERVICES[kind],
         request_id=_text(scope, _REQUEST_ID),
-        answered_request_id="" if response is None else _text(response, _REQUEST_ID),
+        answered_request_id=_answered(scope, response),
         response_code=0 if response is None else _code(response),
         response_description="" if response is None else _text(response, description),
         ven_id=_text(scope, f"{{{EI}}}venID"),
@@ -231,6 +231,14 @@ def _code(response: etree._Element) -> int:
     if not re.fullmatch("[0-9]{3}", text):
         raise PayloadRefused(f"the responseCode is {text[:20]!r}, expected three digits")
     return int(text)
+
+
+def _answered(scope: etree._Element, response: etree._Element | None) -> str:
+    if response is None:
+        return ""
+    # Some leave it empty in oadrCreatedEvent, where each answered event names it again.
+    inner = (_text(item, _REQUEST_ID) for item in scope.iter(f"{{{EI}}}eventResponse"))
+    return _text(response, _REQUEST_ID) or next(inner, "")
 
 
 def _report_request_ids(element: etree._Element) -> tuple[str, ...]:

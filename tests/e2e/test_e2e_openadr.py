@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
 
 from lab.local_system import LocalSystem
 from lab.openadr_demo import DemoVen, DemoVtn, ReportWish
@@ -42,9 +39,13 @@ async def session(new_system: Callable[..., LocalSystem]) -> AsyncIterator[Sessi
         poll_interval=timedelta(seconds=1),
         report_wish=ReportWish(timedelta(seconds=1), timedelta(seconds=1)),
     )
-    async with asyncio.timeout(90), new_system(settings=settings) as system, vtn:
-        async with DemoVen(system.ready("cem")["openadr"]) as ven:
-            yield Session(system, vtn, ven)
+    async with (
+        asyncio.timeout(90),
+        new_system(settings=settings) as system,
+        vtn,
+        DemoVen(system.ready("cem")["openadr"]) as ven,
+    ):
+        yield Session(system, vtn, ven)
 
 
 async def test_openleadr_holds_a_whole_session(new_system: Callable[..., LocalSystem]) -> None:

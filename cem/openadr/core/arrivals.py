@@ -189,6 +189,6 @@ class Arrivals:
         if not state.resync_at or now < state.resync_at:
             return
         state.resync_at = 0.0
-        if not 0 <= now - state.resynced_at < _RESYNC_PAUSE_S:
+        if not state.resynced_at or not 0 <= now - state.resynced_at < _RESYNC_PAUSE_S:
             state.resynced_at = now
             state.reregister = True

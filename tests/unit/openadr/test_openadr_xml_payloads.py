@@ -1,0 +1,151 @@
+"""Reading and building of OpenADR payloads: strict, safe, and valid against the schema."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openleadr.messaging import validate_xml_schema
+
+from openadr_xml import (
+    MAX_PAYLOAD_OCTETS,
+    Payload,
+    PayloadRefused,
+    building,
+    parse_untrusted_payload,
+)
+from openadr_xml.payloads import MAX_DEPTH, parse_duration
+
+Read = Callable[[bytes], Payload]
+
+OADR = b'xmlns:o="http://openadr.org/oadr-2.0b/2012/07"'
+POLL = building.poll("V")
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"", "not XML"),
+        (b"\xff\xfe\x00", "not XML"),
+        (b"<a", "not XML"),
+        (POLL.decode().encode("utf-16"), "not XML"),
+        (b"<a/>", "root element"),
+        (b"<oadrPayload/>", "root element"),
+        (b"<o:oadrPayload " + OADR + b"/>", "one oadrSignedObject"),
+        (b"<o:oadrPayload " + OADR + b"><o:oadrSignedObject/></o:oadrPayload>", "one payload"),
+        (
+            b"<o:oadrPayload " + OADR + b"><o:oadrSignedObject><o:oadrPoll/><o:oadrPoll/>"
+            b"</o:oadrSignedObject></o:oadrPayload>",
+            "found 2",
+        ),
+        (POLL.replace(b"oadrPoll", b"oadrNonsense"), "no payload of OpenADR"),
+        (
+            b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
+            + POLL.split(b"?>")[1].replace(b">V<", b">&b;<"),
+            "DTD",
+        ),
+        (b"<!DOCTYPE a SYSTEM 'http://127.0.0.1:9/a.dtd'>" + POLL.split(b"?>")[1], "DTD"),
+        (b" " * (MAX_PAYLOAD_OCTETS + 1), "too many"),
+        (b"<a>" * 10_000, "not XML"),
+        (
+            POLL.replace(b">V<", b">" + b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH + b"<"),
+            "nested deeper",
+        ),
+        (building.response(200, "OK").replace(b">200<", b">two<"), "three digits"),
+    ],
+)
+def test_what_is_no_payload_is_refused_with_the_reason(octets: bytes, words: str) -> None:
+    with pytest.raises(PayloadRefused, match=words):
+        parse_untrusted_payload(octets)
+
+
+def test_a_billion_laughs_are_not_heard() -> None:
+    entities = "".join(
+        f'<!ENTITY l{n} "{"&l" + str(n - 1) + ";" if n else "ha"}'
+        + f'{"&l" + str(n - 1) + ";" if n else ""}">'
+        for n in range(30)
+    )
+    bomb = f"<!DOCTYPE a [{entities}]>" + POLL.decode().split("?>")[1].replace(">V<", ">&l29;<")
+    with pytest.raises(PayloadRefused):
+        parse_untrusted_payload(bomb.encode())
+
+
+@given(octets=st.binary(max_size=300))
+def test_any_octets_are_read_or_refused(octets: bytes) -> None:
+    with pytest.raises(PayloadRefused):
+        parse_untrusted_payload(octets)
+
+
+@given(
+    cut=st.integers(0, 2000),
+    length=st.integers(0, 30),
+    put=st.binary(max_size=8),
+)
+def test_damaged_payloads_are_read_or_refused(cut: int, length: int, put: bytes) -> None:
+    whole = building.cancel_report("r", ["a", "b"], ven_id="V")
+    damaged = whole[:cut] + put + whole[cut + length :]
+    with contextlib.suppress(PayloadRefused):
+        assert parse_untrusted_payload(damaged).octets == damaged
+
+
+@given(text=st.text(max_size=60))
+def test_what_is_built_is_valid_and_says_what_it_was_given(text: str) -> None:
+    for octets in (
+        building.response(469, text, request_id=text, ven_id=text),
+        building.updated_report(request_id=text, ven_id=text),
+        building.created_party_registration(
+            request_id=text, vtn_id=text, poll_interval_s=0.2, registration_id=text, ven_id=text
+        ),
+        building.poll(text),
+        building.request_reregistration(text),
+        building.cancel_report(text, [text], ven_id=text),
+    ):
+        validate_xml_schema(octets)
+        payload = parse_untrusted_payload(octets)
+        printable = "".join(c for c in text if c.isprintable()).strip()
+        assert printable in (payload.ven_id, payload.request_id, payload.answered_request_id)
+
+
+def test_all_captured_messages_are_read(reference_vectors: Path) -> None:
+    files = sorted((reference_vectors / "openadr").glob("*.xml"))
+    assert len(files) == 47
+    for file in files:
+        payload = parse_untrusted_payload(file.read_bytes())
+        assert payload.kind == file.name.split("_")[1]
+        assert payload.ven_id or payload.kind in (
+            "oadrQueryRegistration",
+            "oadrCreatePartyRegistration",
+            "oadrCreatedPartyRegistration",
+            "oadrDistributeEvent",
+        )
+
+
+def test_the_digest_tells_what_is_said_and_not_how(xml: Any) -> None:
+    one = parse_untrusted_payload(xml.event(request_id="a", answers="x"))
+    same = parse_untrusted_payload(xml.event(request_id="b", answers="y"))
+    other = parse_untrusted_payload(xml.event(modification=1))
+    assert one.digest == same.digest != other.digest
+    laid_out = one.octets.replace(b"><ei:event", b">\n  <ei:event")
+    assert laid_out != one.octets
+    assert parse_untrusted_payload(laid_out).digest == one.digest
+
+
+def test_an_answer_can_name_another_request(xml: Any, read: Read) -> None:
+    answer = building.with_answered_request_id(xml.registered_report("a"), "b")
+    assert read(answer).answered_request_id == "b"
+    assert building.with_answered_request_id(answer, "b") is answer
+    assert building.with_answered_request_id(POLL, "b") == POLL
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("PT10S", 10), ("PT1H30M", 5400), ("P1D", 86400), ("P1W", 604800), ("PT0.5S", 0.5)]
+    + [(wrong, None) for wrong in ("", "P", "PT", "10", "-PT1S", "PT0S", "PT1X", "P" + "9" * 99)],
+)
+def test_durations(text: str, seconds: float | None) -> None:
+    assert parse_duration(text) == seconds

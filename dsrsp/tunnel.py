@@ -426,7 +426,7 @@ class Tunnel:
                 total = "" if sent is None else f" of {sent.status.fragments_total}"
                 fragment = f"fragment {request.index + 1}{total}, counter {counter}"
                 reason = f"{fragment}: {outcome.detail}"
-                return endpoint.cancel(request.message_ref, reason, now)
+                return endpoint.cancel(request.message_ref, reason, now, refused=counter)
             return endpoint.on_result(counter, outcome.result, now, detail=outcome.detail)
 
         self._do(work, request=request)

@@ -200,7 +200,7 @@ class Course:
         before, message.state = message.state, state
         if reason:
             message.reason = reason
-        if what in _GIVEN_UP and before in _OPEN and _may_be_there(message):
+        if what in _GIVEN_UP and before in _OPEN and message.may_be_there:
             # To say that it failed would be to say more than is known.
             message.reason += "; not known whether it has arrived"
         if state not in (SendState.SENDING, SendState.WAITING, SendState.DISPUTED):
@@ -243,13 +243,3 @@ class Course:
             message.status = status
             if not message.control:
                 events.append(StatusChanged(message.peer, status))
-
-
-def _may_be_there(message: OutgoingMessage) -> bool:
-    """Tell whether each fragment was handed over once, or may have been for all that is known."""
-    if message.whole.sent:
-        return True
-    unknown = {flight.index for flight in message.flights.values()}
-    return bool(message.flags) and all(
-        flag or index in unknown for index, flag in enumerate(message.flags)
-    )

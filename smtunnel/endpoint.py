@@ -203,7 +203,15 @@ class Endpoint:
         work.tell(peer, EchoRequest(nonce, opaque))
         return self._finish(work)
 
-    def cancel(self, ref: str, reason: str, now: float, *, may_have_gone: bool = True) -> Effects:
+    def cancel(
+        self,
+        ref: str,
+        reason: str,
+        now: float,
+        *,
+        may_have_gone: bool = True,
+        refused: int | None = None,
+    ) -> Effects:
         """Give a message up; nothing happens where none of this ref is on its way.
 
         Args:
@@ -212,10 +220,13 @@ class Endpoint:
             now: the time, in seconds.
             may_have_gone: False when the gateway knows that nothing of what was given out has
                 left this end: then there is nothing to tell the peer.
+            refused: the Originator Counter of a carrier message that the carrier has refused for
+                good, if that is why. All else that was given out may have arrived, and where that
+                may be the whole message, its reason says so.
         """
         work = Work(now)
         held = self._outbound.sender.may_be_held(ref) if may_have_gone else None
-        self._outbound.take(work, self._outbound.sender.cancel(ref, reason, now))
+        self._outbound.take(work, self._outbound.sender.cancel(ref, reason, now, refused=refused))
         if held is not None:
             # What the peer holds of it takes room there.
             for changed in work.statuses:

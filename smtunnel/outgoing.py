@@ -303,6 +303,18 @@ class OutgoingMessage:
         """How many fragments had the result 00."""
         return sum(flag & _DELIVERED for flag in self.flags) // _DELIVERED
 
+    @property
+    def may_be_there(self) -> bool:
+        """True when the peer may have every fragment, for all that is known here."""
+        if self.whole.sent:
+            return True
+        # Where results tell, what was handed over and then refused is not there.
+        there = _DELIVERED if self.confirmation is Confirmation.RESULTS else _ACCEPTED
+        unknown = {flight.index for flight in self.flights.values()}
+        return bool(self.flags) and all(
+            flag >= there or index in unknown for index, flag in enumerate(self.flags)
+        )
+
     def set_accepted(self, index: int) -> None:
         """Note that a fragment was handed over."""
         self.flags[index] |= _ACCEPTED

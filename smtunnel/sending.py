@@ -235,18 +235,24 @@ class MessageSender:
             return None
         return MessageName.of(message.message_id or 0, message.first_counter or 0)
 
-    def cancel(self, ref: str, reason: str, now: float) -> list[SenderEvent]:
+    def cancel(
+        self, ref: str, reason: str, now: float, *, refused: int | None = None
+    ) -> list[SenderEvent]:
         """Give a message up; nothing happens where none has this ref.
 
         Args:
             ref: which one.
             reason: why, for a person.
             now: the time, in seconds.
+            refused: the counter of a carrier message that was refused for good, if that is why.
         """
         events: list[SenderEvent] = []
         message = self._outbox.messages.get(ref)
         if message is not None:
-            self._course.move(events, message, SendInput.CANCELLED, reason)
+            if refused in message.flights:
+                self._outbox.land(message, refused)
+            what = SendInput.CANCELLED if refused is None else SendInput.EXHAUSTED
+            self._course.move(events, message, what, reason)
             self._outbox.settle(message, now)
         return events
 

@@ -246,6 +246,23 @@ def test_the_end_of_a_lifetime_tells_what_was_waited_for(
     assert bench.status.reason == f"its lifetime is over: {reason}"
 
 
+def test_what_is_refused_for_good_is_told_with_what_else_may_arrive() -> None:
+    for unknown_before in (False, True):
+        bench = Bench()
+        bench.enqueue(octets=150)
+        first, *others = bench.poll()
+        for sent in others:
+            bench.result(sent, Result.SUCCESS)
+        if unknown_before:
+            bench.result(first, Result.UNKNOWN)
+            (first,) = bench.wait(60)
+        bench.transmitted(first)
+        counter = first.originator_counter
+        bench.keep(bench.sender.cancel("m", "refused", bench.now, refused=counter))
+        assert bench.status.state is DeliveryState.FAILED
+        assert bench.status.reason == (f"refused; {NOT_KNOWN}" if unknown_before else "refused")
+
+
 def test_a_rejection_waits_for_its_reason() -> None:
     bench = Bench()
     bench.enqueue(octets=200)

@@ -30,7 +30,7 @@ class Fate(enum.Enum):
 WRONG = frozenset({Fate.LOST, Fate.DOUBLED, Fate.DENIED, Fate.UNENDED})
 """What must never be."""
 
-_ADMITS = re.compile(r"not known whether|whether .* is not known", re.DOTALL)
+_ADMITS = re.compile(r"not known whether|whether .* is not known|may still reach", re.DOTALL)
 _NUMBER = re.compile(r"\b[0-9][0-9A-F]-[0-9A-F-]{20}\b|\b\d+(\.\d+)?\b")
 
 

@@ -34,6 +34,7 @@ _STORM_OF = 24
 _STORM_CHANCE = 0.005
 _PROGRESS_EVERY_S = 60.0
 _OPERATOR_EVERY_S = 60.0
+_THRESHOLD_PERIOD_S = 60.0
 _WRITES_WITHIN_S = 300.0
 _MOMENT_S = 0.001
 _DSRSP = "dsrsp"
@@ -168,9 +169,9 @@ class _Run:
         thresholds = []
         if plan.faults.quarantine:
             # Near what the load makes, so that some of it is held.
-            limit = max(4, round(plan.messages * 300.0 / plan.duration_s))
+            limit = max(2, round(plan.messages * _THRESHOLD_PERIOD_S / plan.duration_s))
             threshold = ThresholdConfig(
-                service_reference_variant="6.14.1", limit=limit, period_s=300.0
+                service_reference_variant="6.14.1", limit=limit, period_s=_THRESHOLD_PERIOD_S
             )
             thresholds.append(threshold)
         return VirtualSettings(

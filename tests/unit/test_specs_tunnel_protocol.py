@@ -40,7 +40,7 @@ from smtunnel.limits import (
     compressed_bound,
 )
 from smtunnel.message_ids import MAX_REMEMBERED_TAGS
-from smtunnel.outbound import MAX_CONTROL_MESSAGES
+from smtunnel.outbound import CONTROL_OCTETS_2B, MAX_CONTROL_MESSAGES
 from smtunnel.records import AbortCode, CapabilitiesWanted
 from smtunnel.routes import (
     MAX_ADDRESS_CHARS,
@@ -121,6 +121,11 @@ def test_default_policy(rows: list[list[str]]) -> None:
         "message lifetime": f"{policy.message_lifetime_s:,.0f} s",
         "attempts of a control message": f"{policy.control_attempts}",
         "lifetime of a control message": f"{policy.control_lifetime_s:,.0f} s",
+        "fallback after": f"{policy.fallback_after_s:,.0f} s",
+        "messages in flight by 2b, to one peer": f"{policy.messages_in_flight_2b}",
+        "receipt timeout by 2b": f"{policy.receipt_timeout_2b_s:,.0f} s",
+        "attempts by 2b": f"{policy.attempts_2b}",
+        "longest control message by 2b": f"{CONTROL_OCTETS_2B:,} octets",
     }
     assert {name: table[name] for name in expected} == expected
 

@@ -37,6 +37,15 @@ from gbcs.messages import (
     layout_of,
     parse_untrusted,
 )
+from gbcs.route_2b import MAX_MESSAGE_OCTETS as MAX_ROUTE_2B_OCTETS
+from gbcs.route_2b import (
+    MESSAGE_CODE_ROUTE_2B,
+    Route2bMessage,
+    is_route_2b,
+    parse_untrusted_route_2b,
+    parts_of,
+    verify_route_2b,
+)
 
 
 class Verdict(enum.Enum):
@@ -76,7 +85,7 @@ class Check:
 class Inspection:
     """All that can be said of one message."""
 
-    message: Message
+    message: Message | Route2bMessage
     title: str
     fields: tuple[Field, ...]
     checks: tuple[Check, ...] = field(default=())
@@ -110,14 +119,18 @@ def explain(octets: bytes, keystore: KeyStore | None, at: datetime) -> Inspectio
     Raises:
         FormatError: not a message that we know.
     """
-    message = parse_untrusted(octets)
-    reading = layout_of(octets).read_strictly(octets)
+    message: Message | Route2bMessage
+    if is_route_2b(octets):
+        message = parse_untrusted_route_2b(octets, max_message_octets=MAX_ROUTE_2B_OCTETS)
+        parts = parts_of(message)
+    else:
+        message = parse_untrusted(octets)
+        parts = tuple(layout_of(octets).read_strictly(octets).parts)
     return Inspection(
         message=message,
         title=_TITLES[type(message)],
         fields=tuple(
-            Field(part.offset, part.octets, part.title, _meaning(part, keystore))
-            for part in reading.parts
+            Field(part.offset, part.octets, part.title, _meaning(part, keystore)) for part in parts
         ),
         checks=_checks(message, keystore, at),
     )
@@ -129,10 +142,13 @@ _TITLES: Mapping[type, str] = {
     Command: "ECS46a command",
     Response: "ECS46a response",
     Alert: "ECS200 alert",
+    Route2bMessage: "route 2b message",
 }
 
 
-def _checks(message: Message, keystore: KeyStore | None, at: datetime) -> tuple[Check, ...]:
+def _checks(
+    message: Message | Route2bMessage, keystore: KeyStore | None, at: datetime
+) -> tuple[Check, ...]:
     if isinstance(message, PreCommand):
         return ()
     if keystore is None:
@@ -146,13 +162,18 @@ def _checks(message: Message, keystore: KeyStore | None, at: datetime) -> tuple[
 
 
 def _signature_checks(
-    message: SignedPreCommand | Command | Response | Alert, keystore: KeyStore, at: datetime
+    message: SignedPreCommand | Command | Response | Alert | Route2bMessage,
+    keystore: KeyStore,
+    at: datetime,
 ) -> list[Check]:
     what = "signature"
+    role: Role | None
     if isinstance(message, SignedPreCommand | Command):
         originator, role = message.pre_command.originator_id, Role.SUPPLIER
     else:
-        originator, role = message.originator_id, None
+        originator = message.originator_id
+        from_supplier = isinstance(message, Route2bMessage) and message.cra_flag is CraFlag.COMMAND
+        role = Role.SUPPLIER if from_supplier else None
         if message.signature is None:
             return [Check(what, Verdict.FAILS, "the message is not signed")]
     try:
@@ -166,12 +187,15 @@ def _signature_checks(
 
 
 def _check_signature(
-    message: SignedPreCommand | Command | Response | Alert,
+    message: SignedPreCommand | Command | Response | Alert | Route2bMessage,
     public_key: EllipticCurvePublicKey,
     by: str,
 ) -> Check:
     try:
-        verify_message(message, public_key)
+        if isinstance(message, Route2bMessage):
+            verify_route_2b(message, public_key)
+        else:
+            verify_message(message, public_key)
     except SignatureInvalid as error:
         return Check("signature", Verdict.FAILS, f"{error}; tried the {by}")
     return Check("signature", Verdict.HOLDS, f"by the {by}")
@@ -283,6 +307,10 @@ def _text(part: Part) -> str:
     return repr(text)
 
 
+def _payload(part: Part) -> str:
+    return f"{len(part.octets)} octets of the tunnel"
+
+
 def _cra_flag(part: Part) -> str:
     return CraFlag(part.value).name.lower()
 
@@ -291,6 +319,7 @@ def _message_code(part: Part) -> str:
     return {
         MESSAGE_CODE_ECS46A: "ECS46a Set Auxiliary Controller Descriptions",
         MESSAGE_CODE_ECS200: "ECS200 Operational Update",
+        MESSAGE_CODE_ROUTE_2B: "route 2b (assumed)",
     }[part.value]
 
 
@@ -331,5 +360,7 @@ _MEANINGS: Mapping[str, Callable[[Part], str]] = {
     "text": _text,
     "result": _result,
     "alert_code": _alert_code,
+    "version": _number,
+    "payload": _payload,
     "date_time": _date_time,
 }

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from cem.errors import LinkError
 from cem.route_2b.config import Route2bClientConfig
@@ -109,14 +110,18 @@ class Route2bClient:
         """Where the route stands."""
         return self._state
 
-    def send(self, message: bytes) -> bool:
+    def send(self, message: bytes, written: Callable[[], None] | None = None) -> bool:
         """Queue a signed message.
+
+        Args:
+            message: whole and signed.
+            written: called when the connection has taken it.
 
         Returns:
             False when it will not be sent: the route is down, too much waits, or the DSRSP takes
             only shorter ones. True is no promise that it arrives.
         """
-        return self._session is not None and self._session.send(message)
+        return self._session is not None and self._session.send(message, written)
 
     def use(self, offer: RouteOffer) -> None:
         """Follow this offer from now on, in place of any other.
@@ -240,9 +245,8 @@ class Route2bClient:
             # A fault of ours must not take the route away for good.
             _LOG.exception("unforeseen error on route 2b")
             return error
-        raise AssertionError("a session ends with an error only")
 
-    async def _stay(self, address: str, session: Session) -> None:
+    async def _stay(self, address: str, session: Session) -> NoReturn:
         self._session = session
         self._say(Phase.UP, address)
         self._application.connected(message_octets=session.message_octets)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from cem.errors import LinkError
 from cem.route_2b.config import Route2bClientConfig
@@ -66,7 +67,7 @@ class Session:
         self._guard = guard
         self.message_octets = message_octets
         self._config = config
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, Callable[[], None] | None]] = deque()
         self._queued_octets = 0
         self._writer: asyncio.Task[None] | None = None
         self._failed: str | None = None
@@ -76,7 +77,7 @@ class Session:
         """SHA-256 of the certificate that the server has shown."""
         return self._connection.certificate_sha256
 
-    def send(self, message: bytes) -> bool:
+    def send(self, message: bytes, written: Callable[[], None] | None = None) -> bool:
         """Queue a message; False when it is too long for the DSRSP or too much waits already."""
         octets = self._queued_octets + len(message)
         if (
@@ -86,7 +87,7 @@ class Session:
             or (self._queue and octets > self._config.queued_octets)
         ):
             return False
-        self._queue.append(message)
+        self._queue.append((message, written))
         self._queued_octets = octets
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
@@ -95,10 +96,12 @@ class Session:
     async def _write(self) -> None:
         try:
             while self._queue:
-                message = self._queue.popleft()
+                message, written = self._queue.popleft()
                 self._queued_octets -= len(message)
                 async with asyncio.timeout(self._config.send_timeout_s):
                     await self._connection.send(message)
+                if written is not None:
+                    written()
         except TimeoutError:
             self._failed = f"the DSRSP took nothing for {self._config.send_timeout_s:g} s"
             await self._connection.close(CloseCode.SLOW_READER, self._failed)
@@ -108,7 +111,7 @@ class Session:
         finally:
             self._writer = None
 
-    async def carry(self, application: Application) -> None:
+    async def carry(self, application: Application) -> NoReturn:
         """Hand messages over until the connection ends.
 
         Raises:

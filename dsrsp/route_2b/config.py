@@ -20,7 +20,7 @@ _POSITIVE = (
     "connections",
     "handshakes_at_once",
     "handshakes_waiting",
-    "handshakes_per_s",
+    "handshake_patience_s",
     "try_later_max_s",
     "keepalive_s",
     "keepalive_timeout_s",
@@ -55,19 +55,20 @@ class Route2bServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """The longest message taken from a CEM, in octets, at most 64 MiB."""
     handshake_timeout_s: float = 10.0
     """TLS, HTTP and the handshake of route 2b, each: longer takes nobody, in seconds."""
-    half_open_connections: int = 2048
+    half_open_connections: int = 8192
     """Connections that may stand without having proven their device; more are cut off at once."""
-    half_open_per_address: int = 256
+    half_open_per_address: int = 1024
     """The same for one IP address: many homes may share one."""
     connections: int = 20_000
     """CEMs connected; more are told to try later."""
     handshakes_at_once: int = 32
     """So many handshakes go on at once; the next waits. One that stalls holds its place for a
     second only."""
-    handshakes_waiting: int = 512
+    handshakes_waiting: int = 4096
     """With so many waiting, further ones are told to try later."""
-    handshakes_per_s: float = 150.0
-    """The pace at which those told to try later are called back, in handshakes a second."""
+    handshake_patience_s: float = 5.0
+    """The same with fewer waiting, if at the pace seen lately they would wait longer than this, in
+    seconds. It should be well below what CEMs give a connection: 15 s."""
     try_later_max_s: float = 300.0
     """The longest wait that anybody is told, in seconds."""
 

@@ -12,12 +12,13 @@ from typing import Any, cast
 from websockets.asyncio.server import ServerConnection
 
 from dsrsp.route_2b.config import Route2bServerConfig
-from dsrsp.route_2b.gate import Gate, HalfOpen
+from dsrsp.route_2b.gate import Gate, HalfOpen, Tally
 from dsrsp.route_2b.tls import start_tls
 
 _LOG = logging.getLogger("dsrsp.route_2b")
-_TURNED_AWAY_AT_ONCE = 4
-_TOLD_EVERY_S = 1.0
+_TURNED_AWAY_AT_ONCE = 1
+"""To turn somebody away properly costs as much as to let somebody in."""
+_TURNED_AWAY_WAITING = 64
 
 
 class Door:
@@ -30,8 +31,7 @@ class Door:
         self.back_gate = Gate(_TURNED_AWAY_AT_ONCE)
         self.half_open = HalfOpen(config.half_open_connections, config.half_open_per_address)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cut_off = 0
-        self._told_at = float("-inf")
+        self.cut_off = Tally(_LOG, "route 2b cut off %d connections, the last from %s: %s")
 
     @property
     def timeout_s(self) -> float:
@@ -41,24 +41,24 @@ class Door:
     @property
     def crowded(self) -> bool:
         """Whether so many wait that the next is to come back later."""
-        return self.gate.waiting >= self._config.handshakes_waiting
+        config = self._config
+        return (
+            self.gate.waiting >= config.handshakes_waiting
+            or self.gate.wait_s > config.handshake_patience_s
+        )
+
+    def full(self, address: str) -> str | None:
+        """Say why nobody more from an address can be taken, or even be told to come back."""
+        why = self.half_open.full(address)
+        if why is None and self.crowded and self.back_gate.waiting >= _TURNED_AWAY_WAITING:
+            why = f"{self.gate.waiting} wait for their handshake"
+        return why
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine that `close` ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def cut_off(self, address: str, why: str) -> None:
-        """Say in the log that connections are cut off, once a second at most."""
-        self._cut_off += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._told_at < _TOLD_EVERY_S:
-            return
-        _LOG.warning(
-            "route 2b cut off %d connections, the last from %s: %s", self._cut_off, address, why
-        )
-        self._told_at, self._cut_off = now, 0
 
     def close(self) -> None:
         """End what is not connected yet."""
@@ -84,9 +84,9 @@ class DoorConnection(ServerConnection):
             return
         plain = cast(asyncio.Transport, transport)
         self._address = address = str((plain.get_extra_info("peername") or ("?",))[0])
-        why = self._door.half_open.full(address)
+        why = self._door.full(address)
         if why is not None:
-            self._door.cut_off(address, why)
+            self._door.cut_off.note(address, why)
             plain.abort()
             return
         self._secured = True

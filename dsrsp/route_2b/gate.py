@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 SLOT_S = 1.0
 """How long a handshake that stalls keeps others waiting, in seconds."""
+
+_FIRST_PACE_S = 0.002
+_PACE_MEMORY = 64
+_TOLD_EVERY_S = 1.0
 
 
 class Gate:
@@ -23,12 +28,24 @@ class Gate:
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
+        self._pace_s = _FIRST_PACE_S
+        self._left_at = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def waiting(self) -> int:
         """How many wait for a place."""
         return len(self._waiting)
+
+    @property
+    def pace_s(self) -> float:
+        """How far apart places have become free lately, while somebody waited, in seconds."""
+        return self._pace_s
+
+    @property
+    def wait_s(self) -> float:
+        """How long whoever comes now will probably wait, in seconds."""
+        return len(self._waiting) * self._pace_s
 
     async def enter(self) -> Callable[[], None]:
         """Wait for a place.
@@ -63,11 +80,16 @@ class Gate:
         return leave
 
     def _leave(self) -> None:
+        now = asyncio.get_running_loop().time()
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
+                gap_s = min(now - self._left_at, SLOT_S)
+                self._pace_s += (gap_s - self._pace_s) / _PACE_MEMORY
+                self._left_at = now
                 turn.set_result(None)
                 return
+        self._left_at = now
         self._free += 1
 
 
@@ -117,23 +139,46 @@ class HalfOpen:
 
 
 class CallBack:
-    """Spreads those told to try later: each gets a moment of its own.
+    """Spreads those told to try later: each gets a moment of its own, after those who wait now.
 
     Args:
-        per_s: how many are called back in a second.
         longest_s: the longest wait that anybody is told, in seconds.
     """
 
-    def __init__(self, per_s: float, longest_s: float) -> None:
-        self._step_s = 1 / per_s
+    def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self._next = 0.0
 
-    def wait_s(self, now: float) -> float:
+    def wait_s(self, now: float, gate: Gate) -> float:
         """Return how long the next one is to wait, in seconds.
 
         Args:
             now: monotonic, in seconds.
+            gate: whose pace counts, and those who wait there.
         """
-        self._next = min(max(self._next, now + 1.0) + self._step_s, now + self._longest_s)
+        soonest = now + 1.0 + gate.wait_s
+        self._next = min(max(self._next, soonest) + gate.pace_s, now + self._longest_s)
         return self._next - now
+
+
+class Tally:
+    """Tells of what happens to very many at once once a second, with how many they were.
+
+    Args:
+        logger: where to.
+        text: of the log; takes the count, who was the last, and why.
+    """
+
+    def __init__(self, logger: logging.Logger, text: str) -> None:
+        self._logger = logger
+        self._text = text
+        self._count = 0
+        self._told_at = float("-inf")
+
+    def note(self, who: object, why: str) -> None:
+        """Count one."""
+        self._count += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at >= _TOLD_EVERY_S:
+            self._logger.warning(self._text, self._count, who, why)
+            self._told_at, self._count = now, 0

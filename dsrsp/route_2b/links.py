@@ -65,7 +65,7 @@ class Link:
         self.message_octets = message_octets
         self.why: str | None = None
         self._config = config
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, Callable[[], None] | None]] = deque()
         self._queued_octets = 0
         self._writer: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -75,8 +75,12 @@ class Link:
         """Whether it is being closed from this end."""
         return self._closing is not None
 
-    def send(self, message: bytes) -> bool:
+    def send(self, message: bytes, written: Callable[[], None] | None = None) -> bool:
         """Queue a message.
+
+        Args:
+            message: signed.
+            written: called when the connection has taken it, which is no promise of arrival.
 
         Returns:
             False when it will not be sent: too long for the CEM, or the connection is ending.
@@ -97,7 +101,7 @@ class Link:
         ):
             self.end(CloseCode.SLOW_READER, f"{len(self._queue)} messages wait for this end")
             return False
-        self._queue.append(message)
+        self._queue.append((message, written))
         self._queued_octets = octets
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
@@ -106,10 +110,12 @@ class Link:
     async def _write(self) -> None:
         try:
             while self._queue:
-                message = self._queue.popleft()
+                message, written = self._queue.popleft()
                 self._queued_octets -= len(message)
                 async with asyncio.timeout(self._config.send_timeout_s):
                     await self.connection.send(message)
+                if written is not None:
+                    written()
         except TimeoutError:
             self.end(CloseCode.SLOW_READER, f"took nothing for {self._config.send_timeout_s:g} s")
         except Route2bClosed:

@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 from dsrsp.errors import GatewayNotRunning
 from dsrsp.route_2b.config import Route2bServerConfig
 from dsrsp.route_2b.door import Door, DoorConnection
-from dsrsp.route_2b.gate import CallBack
+from dsrsp.route_2b.gate import CallBack, Tally
 from dsrsp.route_2b.links import Broadcast, Links
 from dsrsp.route_2b.revocation import Revocations, SmkiRepository, StatusSource
 from dsrsp.route_2b.session import Application, Sessions
@@ -30,7 +30,7 @@ from dsrsp.route_2b.tls import make_server_context, read_certificate_sha256
 from gbcs.certificates import KeyUsage, Role
 from gbcs.crypto import EcdsaSigner
 from gbcs.entity_id import EntityId
-from gbcs.errors import FormatError, Route2bClosed, Route2bRefused
+from gbcs.errors import FormatError, Route2bClosed
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Randomness
 from gbcs.route_2b_texts import (
@@ -109,7 +109,8 @@ class Route2bServer:
             random_octets=random_octets,
         )
         self._door = Door(config, self._context)
-        self._call_back = CallBack(config.handshakes_per_s, config.try_later_max_s)
+        self._call_back = CallBack(config.try_later_max_s)
+        self._later = Tally(_LOG, "route 2b: %d told 4429 TRY_LATER, the last %s: %s")
         self._server: Server | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -201,15 +202,22 @@ class Route2bServer:
         """Return who is connected."""
         return [link.device for link in self._links]
 
-    def send(self, device: EntityId, message: bytes) -> bool:
+    def send(
+        self, device: EntityId, message: bytes, written: Callable[[], None] | None = None
+    ) -> bool:
         """Queue a signed message for a device.
+
+        Args:
+            device: whom to.
+            message: whole and signed.
+            written: called when the connection has taken it.
 
         Returns:
             False when it will not be sent: the device is not connected, has too much waiting, or
             takes only shorter ones. True is no promise that it arrives.
         """
         link = self._links.get(device)
-        return link is not None and link.send(message)
+        return link is not None and link.send(message, written)
 
     async def broadcast(
         self,
@@ -244,9 +252,11 @@ class Route2bServer:
         )
         face = WebSocketFace(connection, self._certificate_sha256)
         if connection.turned_away or len(self._links) >= self._config.connections:
-            wait_s = self._call_back.wait_s(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            wait_s = self._call_back.wait_s(now, self._door.gate)
             reason = build_try_later(wait_s, "too many at once")
-            await self._sessions.refuse(face, device, Route2bRefused(CloseCode.TRY_LATER, reason))
+            self._later.note(device, reason)
+            await face.close(CloseCode.TRY_LATER, reason)
             return
 
         def proven() -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gbcs.inspection import Check, Inspection, Verdict, explain
 from gbcs.messages import MAX_MESSAGE_OCTETS, Alert, Command, PreCommand, SignedPreCommand
+from gbcs.route_2b import DEFAULT_MESSAGE_OCTETS, Route2bMessage
 from lab.cli.app import EXIT_NO, CommandFailed
 from lab.errors import KeyFolderError
 from lab.keys import read_keystore
@@ -28,9 +29,10 @@ from smtunnel import (
     labels_to_payload,
     parse_untrusted_fragment,
 )
+from smtunnel.carriers import ROUTE_2B
 
-# Hex digits, blanks and line ends of the longest message, with room for a generous layout.
-_MAX_INPUT_OCTETS = 16 * MAX_MESSAGE_OCTETS
+# Hex digits, blanks and line ends of the longest message that is usual on route 2b.
+_MAX_INPUT_OCTETS = 4 * DEFAULT_MESSAGE_OCTETS
 _MOST_OCTETS_SHOWN = 16
 _PIPE_WIDTH = 140
 _STYLES = {
@@ -43,7 +45,7 @@ _STYLES = {
 
 @click.group()
 def gbcs() -> None:
-    """Look into GBCS messages: ECS46a commands and responses, ECS200 alerts."""
+    """Look into GBCS messages: ECS46a commands and responses, ECS200 alerts, route 2b."""
 
 
 @gbcs.command(short_help="Take one message apart; check signature and MAC.")
@@ -93,13 +95,16 @@ def inspect(message: str, keys: Path | None, moment: str | None, as_json: bool) 
 class _Carried:
     """What of the tunnel a message carries: a payload, and the fragment or why it is none."""
 
-    def __init__(self, payload: str | None, fragment: Fragment | None, reason: str) -> None:
+    def __init__(self, payload: str | bytes | None, fragment: Fragment | None, reason: str) -> None:
         self.payload, self.fragment, self.reason = payload, fragment, reason
 
     @classmethod
     def of(cls, inspection: Inspection) -> _Carried | None:
         message = inspection.message
-        if isinstance(message, Alert):
+        payload: str | bytes
+        if isinstance(message, Route2bMessage):
+            payload, carrier = message.payload, ROUTE_2B
+        elif isinstance(message, Alert):
             payload, carrier = message.text, ECS200
         elif isinstance(message, PreCommand | SignedPreCommand | Command):
             labels = (message if isinstance(message, PreCommand) else message.pre_command).labels
@@ -114,6 +119,16 @@ class _Carried:
         except NotAFragment as error:
             return cls(payload, None, str(error))
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the carrier takes text: else octets."""
+        return not isinstance(self.payload, bytes)
+
+    @property
+    def shown(self) -> str | None:
+        """The payload for people: octets in hexadecimal."""
+        return self.payload.hex() if isinstance(self.payload, bytes) else self.payload
+
     def describe(self) -> dict[str, Any] | None:
         """Return the fragment's header for people and programs alike."""
         if self.fragment is None:
@@ -126,7 +141,7 @@ class _Carried:
             "last": header.last,
             "index": header.index,
             "tunnel_message_id": header.tunnel_message_id,
-            "body_chars": len(self.fragment.body),
+            "body_chars" if self.is_text else "body_octets": len(self.fragment.body),
         }
 
 
@@ -150,7 +165,8 @@ def _read_octets(message: str) -> bytes:
         return octets
     if len(content) > _MAX_INPUT_OCTETS:
         raise CommandFailed(
-            f"{source}: too long; a message has at most {MAX_MESSAGE_OCTETS} octets"
+            f"{source}: too long; a message has at most {MAX_MESSAGE_OCTETS} octets, "
+            f"on route 2b {DEFAULT_MESSAGE_OCTETS}"
         )
     octets = _octets_of_hex(content)
     return content if octets is None else octets
@@ -222,14 +238,18 @@ def _carried_text(carried: _Carried) -> Text:
     described = carried.describe()
     if described is None:
         return Text(f"tunnel: no fragment: {carried.reason}")
+    if carried.is_text:
+        kind = "base64" if described["base64"] else "raw"
+        size = f"{described['body_chars']} characters of {kind} text"
+    else:
+        size = f"{described['body_octets']} octets"
     last = "the last" if described["last"] else "not the last"
     return Text(
         f"tunnel: fragment {described['index']} ({last}) of message "
         f"{described['tunnel_message_id']} from the {described['originator']}, "
-        f"compression {described['compression']}, {described['body_chars']} characters of "
-        f"{'base64' if described['base64'] else 'raw'} text; "
+        f"compression {described['compression']}, {size}; "
         "`smtunnel inspect` explains it bit by bit:\n"
-        f"{carried.payload}"
+        f"{carried.shown}"
     )
 
 
@@ -261,7 +281,7 @@ def _json_object(
         "tunnel": None
         if carried is None
         else {
-            "payload": carried.payload,
+            "payload": carried.shown,
             "fragment": carried.describe(),
             "reason": carried.reason or None,
         },

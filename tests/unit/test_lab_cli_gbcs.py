@@ -33,6 +33,8 @@ SUPPLIER, DEVICE = EntityId(bytes(7) + b"\2"), EntityId(bytes(7) + b"\x09")
 PRE_COMMAND = PreCommand(SUPPLIER, DEVICE, 1, (Label(2, "Heat [bold]pump"),))
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def inspect(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = run(["gbcs", "inspect", *map(str, arguments)])
@@ -117,7 +119,7 @@ def test_huge_files_bad_times_and_missing_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     huge = tmp_path / "huge"
-    huge.write_bytes(bytes(100_000))
+    huge.write_bytes(bytes(5_000_000))
     message = PRE_COMMAND.to_bytes().hex()
     for arguments, told in (
         ((huge,), "too long"),
@@ -192,3 +194,20 @@ def test_what_is_no_fragment_is_called_so(capsys: pytest.CaptureFixture[str]) ->
     code, out, _ = inspect(capsys, alert.to_bytes().hex())
     assert code == 0
     assert "tunnel: no fragment" in out
+
+
+def test_a_message_of_route_2b(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors = json.loads((ROOT / "specs/vectors/route-2b.json").read_text(encoding="utf-8"))
+    octets = bytes.fromhex(vectors["messages"][1]["octets"])
+    file = tmp_path / "message"
+    file.write_bytes(octets)
+    code, out, _ = inspect(capsys, file)
+    assert code == 0
+    assert "route 2b (assumed)" in out
+    assert "5 octets; `smtunnel inspect`" in out
+    code, out, _ = inspect(capsys, octets.hex(), "--json")
+    told = json.loads(out)
+    assert (told["kind"], told["use_case"]) == ("Route2bMessage", "route 2b")
+    assert told["tunnel"]["payload"] == b"\x04\x00\x05hello".hex()
+    assert told["tunnel"]["fragment"]["tunnel_message_id"] == 5
+    assert told["tunnel"]["fragment"]["body_octets"] == 5

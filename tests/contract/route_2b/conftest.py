@@ -166,7 +166,6 @@ class Bench:
             "certificate": str(self.parties.certificate),
             "private_key": str(self.parties.private_key),
             "addresses": ["wss://127.0.0.1:1"],
-            "handshakes_per_s": 1000.0,
         }
         return await self.stack.enter_async_context(
             Route2bServer(

@@ -18,13 +18,15 @@ async def test_messages_both_ways(bench: Any) -> None:
     assert server.devices() == [device]
     big = bytes(range(256)) * 1000
     assert server.send(device, bench.parties.command(1, b"down"))
-    assert client.send(bench.parties.alert(7, b"up"))
+    written: list[int] = []
+    assert client.send(bench.parties.alert(7, b"up"), lambda: written.append(7))
     assert server.send(device, bench.parties.command(2, big))
     assert client.send(bench.parties.alert(8, big))
     assert await told.next("received") == ("received", 1, b"down")
     assert await told.next("received") == ("received", 2, big)
     assert await bench.application.next("received") == ("received", device, 7, b"up")
     assert await bench.application.next("received") == ("received", device, 8, big)
+    assert written == [7]
 
 
 async def test_a_replay_within_the_route_is_for_the_application_to_see(bench: Any) -> None:

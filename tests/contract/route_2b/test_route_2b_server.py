@@ -249,11 +249,29 @@ def test_the_gate_does_not_wait_for_who_stalls() -> None:
 
 
 def test_those_told_to_come_back_come_one_after_another() -> None:
-    call_back = CallBack(per_s=10, longest_s=2.0)
-    waits = [call_back.wait_s(100.0) for _ in range(20)]
-    assert waits[:3] == pytest.approx([1.1, 1.2, 1.3])
-    assert waits[-1] == pytest.approx(2.0)
-    assert call_back.wait_s(200.0) == pytest.approx(1.1)
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate = Gate(1)
+        call_back = CallBack(longest_s=60.0)
+        assert call_back.wait_s(0, gate) == pytest.approx(1.0, abs=0.01)
+        tasks = [loop.create_task(gate.enter()) for _ in range(301)]
+        await asyncio.sleep(0)
+        # Each takes a tenth of a second: that is the pace that shows.
+        for task in tasks[:201]:
+            leave = await task
+            await asyncio.sleep(0.1)
+            leave()
+        assert gate.pace_s == pytest.approx(0.1, rel=0.1)
+        assert gate.waiting == 99
+        assert gate.wait_s == pytest.approx(9.9, rel=0.1)
+        waits = [call_back.wait_s(loop.time(), gate) for _ in range(900)]
+        assert waits[0] == pytest.approx(1 + gate.wait_s + gate.pace_s)
+        assert waits[10] - waits[9] == pytest.approx(gate.pace_s)
+        assert waits[-1] == pytest.approx(60.0)
+        for task in tasks[201:]:
+            (await task)()
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,227 @@
+"""The message of route 2b and its handshake: what the vectors do not ask."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gbcs import (
+    Alert,
+    CraFlag,
+    EcdsaSigner,
+    EntityId,
+    GbcsDateTime,
+    Role,
+    parse_untrusted,
+    sign_alert,
+)
+from gbcs.errors import BuildError, FormatError, Route2bRefused, SignatureInvalid
+from gbcs.inspection import Verdict, explain
+from gbcs.route_2b import (
+    DEFAULT_MESSAGE_OCTETS,
+    FIXED_OCTETS,
+    MAX_MESSAGE_OCTETS,
+    Route2bMessage,
+    is_route_2b,
+    message_octets_for,
+    parse_untrusted_route_2b,
+    payload_capacity,
+    sign_route_2b,
+    verify_route_2b,
+)
+from gbcs.route_2b_link import ServerHandshake, State
+from gbcs.route_2b_texts import (
+    Challenge,
+    CloseCode,
+    Hello,
+    Proof,
+    Welcome,
+    cut_reason,
+    parse_untrusted_hello,
+)
+from gbcs.route_2b_trust import find_trusted
+
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+SIGNER = EcdsaSigner(KEY)
+DEVICE, SUPPLIER = EntityId(b"a device"), EntityId(b"supplier")
+MESSAGE = Route2bMessage(DEVICE, SUPPLIER, 5, CraFlag.ALERT, b"payload")
+SIGNED = sign_route_2b(MESSAGE, SIGNER)
+
+
+@given(
+    st.binary(max_size=400),
+    st.integers(0, 2**64 - 1),
+    st.sampled_from([CraFlag.COMMAND, CraFlag.ALERT]),
+    st.data(),
+)
+def test_read_is_what_was_built_and_nothing_else(
+    payload: bytes, counter: int, cra: CraFlag, data: st.DataObject
+) -> None:
+    message = Route2bMessage(DEVICE, SUPPLIER, counter, cra, payload).with_signature(bytes(64))
+    octets = message.to_bytes()
+    assert len(octets) == message_octets_for(len(payload)) <= len(payload) + FIXED_OCTETS
+    assert parse_untrusted_route_2b(octets) == message
+    # Whatever is changed, what is read gives the same octets again, or is refused.
+    at = data.draw(st.integers(0, len(octets) - 1))
+    other = octets[:at] + bytes([octets[at] ^ data.draw(st.integers(1, 255))]) + octets[at + 1 :]
+    for damaged in (other, octets[:at], octets + other[:at]):
+        try:
+            read = parse_untrusted_route_2b(damaged)
+        except FormatError:
+            continue
+        assert read.to_bytes() == damaged
+        again = dataclasses.replace(read)
+        assert again.to_bytes() == damaged
+
+
+@given(st.binary(max_size=200))
+def test_any_octets_are_refused_or_canonical(octets: bytes) -> None:
+    try:
+        assert parse_untrusted_route_2b(octets).to_bytes() == octets
+    except FormatError:
+        return
+
+
+def test_neither_route_takes_the_messages_of_the_other() -> None:
+    octets = SIGNED.to_bytes()
+    assert is_route_2b(octets)
+    with pytest.raises(FormatError, match="FF2B is that of route 2b: such a message comes over"):
+        parse_untrusted(octets)
+    alert = sign_alert(Alert(DEVICE, SUPPLIER, 5, "text", GbcsDateTime(), SUPPLIER), SIGNER)
+    assert not is_route_2b(alert.to_bytes())
+    with pytest.raises(FormatError, match="message code 0123 is not that of route 2b"):
+        parse_untrusted_route_2b(alert.to_bytes())
+    # The same content under the other code has another signature.
+    swapped = octets.replace(b"\xff\x2b", b"\x01\x23", 1)
+    assert swapped != octets
+    with pytest.raises(FormatError):
+        parse_untrusted(swapped)
+
+
+def test_limits() -> None:
+    assert payload_capacity(DEFAULT_MESSAGE_OCTETS) + FIXED_OCTETS == DEFAULT_MESSAGE_OCTETS
+    octets = SIGNED.to_bytes()
+    parse_untrusted_route_2b(octets, max_message_octets=len(octets))
+    with pytest.raises(FormatError, match="has at most"):
+        parse_untrusted_route_2b(octets, max_message_octets=len(octets) - 1)
+    for limit in (0, MAX_MESSAGE_OCTETS + 1):
+        with pytest.raises(BuildError, match="max_message_octets"):
+            parse_untrusted_route_2b(octets, max_message_octets=limit)
+    with pytest.raises(BuildError, match="shorten the payload by"):
+        dataclasses.replace(MESSAGE, payload=bytes(MAX_MESSAGE_OCTETS))
+
+
+def test_a_length_of_four_octets() -> None:
+    message = dataclasses.replace(MESSAGE, payload=bytes(1 << 24), signature=bytes(64))
+    octets = message.to_bytes()
+    assert octets[33:38].hex() == "8401000001"
+    assert parse_untrusted_route_2b(octets, max_message_octets=MAX_MESSAGE_OCTETS) == message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cra_flag": CraFlag.RESPONSE},
+        {"payload": "text"},
+        {"signature": b"short"},
+        {"originator_counter": -1},
+        {"originator_id": b"a device"},
+    ],
+)
+def test_what_cannot_be_built(change: dict[str, Any]) -> None:
+    with pytest.raises(BuildError):
+        dataclasses.replace(MESSAGE, **change)
+
+
+def test_signatures() -> None:
+    verify_route_2b(parse_untrusted_route_2b(SIGNED.to_bytes()), KEY.public_key())
+    with pytest.raises(SignatureInvalid, match="not signed"):
+        verify_route_2b(MESSAGE, KEY.public_key())
+    other = dataclasses.replace(SIGNED, originator_counter=6)
+    with pytest.raises(SignatureInvalid):
+        verify_route_2b(other, KEY.public_key())
+    with pytest.raises(FormatError, match="the message is not signed"):
+        parse_untrusted_route_2b(MESSAGE.to_bytes() + bytes(64))
+
+
+def test_texts_that_cannot_be_built() -> None:
+    good = Hello(
+        version=1, device=DEVICE, dsrsp=SUPPLIER, nonce=bytes(32), offer=1, message_octets=512
+    )
+    assert parse_untrusted_hello(good.build()) == good
+    for change in ({"nonce": b""}, {"offer": 2**32}, {"message_octets": 1}, {"version": 256}):
+        with pytest.raises(BuildError):
+            dataclasses.replace(good, **change)
+    for make in (lambda: Challenge(1, b""), lambda: Proof(b""), lambda: Welcome(bytes(64), 0)):
+        with pytest.raises(BuildError):
+            make()
+    with pytest.raises(FormatError, match="not JSON"):
+        parse_untrusted_hello(good.build()[:-1] + ', "offer": 1}')
+    assert len(cut_reason("é" * 200).encode()) <= 123
+
+
+def test_a_handshake_goes_its_way_only() -> None:
+    handshake = ServerHandshake(
+        dsrsp=SUPPLIER,
+        path_device=DEVICE,
+        check_offer=lambda device, offer: None,
+        message_octets=1000,
+        certificate_sha256=bytes(32),
+        signer=SIGNER,
+        random_octets=bytes,
+    )
+    with pytest.raises(BuildError, match="no proof is due: connected"):
+        handshake.receive_untrusted_proof("")
+    with pytest.raises(Route2bRefused):
+        handshake.receive_untrusted_hello("")
+    assert handshake.state is State.REFUSED
+    with pytest.raises(BuildError, match="no hello is due: over"):
+        handshake.receive_untrusted_hello("")
+
+
+def test_trust(laboratory: Any) -> None:
+    keystore, now = laboratory.keystore, laboratory.now
+    assert find_trusted(keystore, laboratory.device, None, now).entity_id == laboratory.device
+    find_trusted(keystore, laboratory.supplier, Role.SUPPLIER, now)
+    for entity_id, role, at, code in (
+        (EntityId(bytes(8)), None, now, CloseCode.UNKNOWN_DEVICE),
+        (laboratory.supplier, None, now, CloseCode.WRONG_ROLE),
+        (laboratory.device, Role.SUPPLIER, now, CloseCode.WRONG_ROLE),
+        (laboratory.load_controller, Role.SUPPLIER, now, CloseCode.WRONG_ROLE),
+        (laboratory.device, None, now + timedelta(days=40_000), CloseCode.EXPIRED),
+        (laboratory.device, None, now - timedelta(days=2), CloseCode.EXPIRED),
+    ):
+        with pytest.raises(Route2bRefused) as refused:
+            find_trusted(keystore, entity_id, role, at)
+        assert refused.value.code == code
+
+
+def test_the_inspection_explains_a_message(laboratory: Any) -> None:
+    signer = EcdsaSigner(laboratory.issued[f"{laboratory.device.hex}-device-ds"].private_key)
+    message = Route2bMessage(
+        laboratory.device, laboratory.supplier, 9, CraFlag.ALERT, bytes.fromhex("8c0001") + b"x"
+    )
+    octets = sign_route_2b(message, signer).to_bytes()
+    inspection = explain(octets, laboratory.keystore, laboratory.now)
+    assert inspection.title == "route 2b message"
+    assert b"".join(field.octets for field in inspection.fields) == octets
+    offset = 0
+    for field in inspection.fields:
+        assert field.offset == offset
+        offset += len(field.octets)
+    meanings = {field.title: field.meaning for field in inspection.fields}
+    assert meanings["message code"] == "route 2b (assumed)"
+    assert meanings["CRA flag"] == "alert"
+    assert [check.verdict for check in inspection.checks] == [Verdict.HOLDS] * 2
+    down = Route2bMessage(
+        laboratory.supplier, laboratory.device, 9, CraFlag.COMMAND, b""
+    ).with_signature(bytes(64))
+    inspection = explain(down.to_bytes(), laboratory.keystore, laboratory.now)
+    assert inspection.checks[0].verdict is Verdict.FAILS
+    assert not inspection.holds()

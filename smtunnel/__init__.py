@@ -7,15 +7,21 @@ what happened in events. Whole messages without counters and time: MessageAssemb
 Both together, with retries, receipts and all that must survive a restart: an Endpoint, which a
 gateway persists and transports for. Control records are in smtunnel.records and smtunnel.routes.
 
+A message may go by two routes under one name: in fragments through the smart metering system (2a)
+and whole, over the internet (2b). An Endpoint takes both in and chooses between them.
+
 The modules, from the octets up::
 
     limits, errors, carriers, header, octets       what everything stands on
     codec, dictionaries, labels, fragments         one message to payloads and back
-    window, uses, stream, assembly, reassembler    receiving: replays, ids, pieces, messages
+    window, uses, stream, assembly, partials,
+    reassembler                                    receiving: replays, ids, pieces, messages
     records, routes, control, aborts               what the ends tell each other
-    policy, pacing, message_ids, outgoing,
-    line, send_states, course, outbox, sending     sending until it is confirmed
-    receipts, acquaintances                        what is owed to a peer, what it understands
+    policy, pacing, message_ids, route_choice,
+    outgoing, saved_messages, links, line,
+    send_states, outbox, course, giving_out,
+    peer_word, sending                             sending until it is confirmed, by both routes
+    receipts, prompt_receipts, acquaintances       what is owed to a peer, what it understands
     inbound, outbound, effects, work, endpoint     one end, whole
     events, send_events, delivery                  what comes out
 """

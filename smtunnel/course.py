@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from smtunnel.delivery import DeliveryState, MessageStatus, advance
@@ -214,7 +215,7 @@ class Course:
         if message.state is SendState.FAILED:
             status = advance(status, DeliveryState.FAILED, reason=message.reason)
         elif message.state is SendState.UNCONFIRMED:
-            status = advance(status, DeliveryState.SENT)
+            status = replace(advance(status, DeliveryState.SENT), receipt_expected=False)
         else:
             delivered = status.fragments_delivered == status.fragments_total
             if message.confirmation is Confirmation.RESULTS and delivered:

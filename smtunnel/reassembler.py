@@ -8,7 +8,6 @@ Source: specs/tunnel-protocol.md, receiving.
 
 from __future__ import annotations
 
-import heapq
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -34,6 +33,7 @@ from smtunnel.events import (
 from smtunnel.fragments import Fragment, Payload, parse_untrusted_fragment
 from smtunnel.header import LAST_FLAG, MAX_INDEX, MAX_MESSAGE_ID, Compression, Originator
 from smtunnel.limits import Limits
+from smtunnel.partials import Partials
 from smtunnel.records import AbortCode, IndexRange, MessageName
 from smtunnel.route_choice import Route
 from smtunnel.uses import CONTROL_SLOT, TAG_MASK, Standing, Use, refusal, restore_uses
@@ -94,13 +94,7 @@ class Reassembler:
         self._carrier = carrier
         self._limits = limits or Limits()
         self._peers: dict[bytes, _Peer] = {}
-        # Of incomplete messages: their deadlines, and when they were heard of last, or earlier.
-        # Ended ones stay until they reach the top or are swept out.
-        self._deadlines: list[tuple[float, int, Use]] = []
-        self._silent: list[tuple[float, int, Use]] = []
-        self._sequence = 0
-        self._live = 0
-        self._held_octets = 0
+        self._partials = Partials(self._limits.message_lifetime_s)
         self._ignored: Counter[IgnoreReason] = Counter()
         self._skipped_records = 0
 
@@ -122,12 +116,12 @@ class Reassembler:
     @property
     def partial_messages(self) -> int:
         """How many messages are incomplete now, of all peers."""
-        return self._live
+        return self._partials.live
 
     @property
     def held_octets(self) -> int:
         """What they hold, in octets, as limited by Limits.total_octets."""
-        return self._held_octets
+        return self._partials.held_octets
 
     def receive_fragment(
         self,
@@ -159,8 +153,7 @@ class Reassembler:
         """
         if not 0 <= originator_counter <= MAX_COUNTER:
             raise LocalError(f"originator counter {originator_counter} is not of 64 bits")
-        deadlines = self._deadlines
-        events = self.handle_timer(now) if deadlines and deadlines[0][0] <= now else []
+        events = self.handle_timer(now) if self._partials.due(now) else []
         try:
             carrier = self._carrier if route is Route.ROUTE_2A else ROUTE_2B
             fragment = parse_untrusted_fragment(payload, carrier)
@@ -278,11 +271,14 @@ class Reassembler:
             events.append(whole)
             return
         if use.registered:
-            self._held_octets += assembly.held_octets - held
+            self._partials.held_octets += assembly.held_octets - held
         else:
             self._register(events, state, use, assembly)
-        if self._held_octets > self._limits.total_octets:
-            self._make_room(events)
+        while self._partials.held_octets > self._limits.total_octets:
+            silent = self._partials.take_silent()
+            if silent is None:
+                break
+            self._abort(events, silent, AbortReason.MEMORY)
 
     def _add_whole(self, events: list[Event], use: Use, fragment: Fragment) -> None:
         """Take a whole message; what has come of it in fragments is of use no more."""
@@ -315,24 +311,8 @@ class Reassembler:
             others = [held for held in state.uses.values() if held.registered]
             silent = min(others, key=lambda held: held.heard_at)
             self._abort(events, silent, AbortReason.TOO_MANY_PARTIAL)
-        use.registered = True
         state.partials += 1
-        self._live += 1
-        self._held_octets += assembly.held_octets
-        self._sequence += 1
-        deadline = use.started_at + self._limits.message_lifetime_s
-        heapq.heappush(self._deadlines, (deadline, self._sequence, use))
-        heapq.heappush(self._silent, (use.heard_at, self._sequence, use))
-
-    def _make_room(self, events: list[Event]) -> None:
-        while self._silent and self._held_octets > self._limits.total_octets:
-            heard_at, sequence, use = heapq.heappop(self._silent)
-            if not use.registered:
-                continue
-            if use.heard_at > heard_at:
-                heapq.heappush(self._silent, (use.heard_at, sequence, use))
-            else:
-                self._abort(events, use, AbortReason.MEMORY)
+        self._partials.add(use, assembly.held_octets)
 
     def _abort(self, events: list[Event], use: Use, reason: AbortReason) -> None:
         held = 0 if use.assembly is None else use.assembly.held_octets
@@ -349,15 +329,8 @@ class Reassembler:
         use.assembly = None
         if not use.registered:
             return
-        use.registered = False
         self._peers[use.peer].partials -= 1
-        self._live -= 1
-        self._held_octets -= held_octets
-        # Ended messages must not fill the memory until their deadlines.
-        for heap in (self._deadlines, self._silent):
-            if len(heap) > 2 * self._live + 64:
-                heap[:] = [entry for entry in heap if entry[2].registered]
-                heapq.heapify(heap)
+        self._partials.remove(use, held_octets)
 
     def _ignore(
         self,
@@ -390,17 +363,9 @@ class Reassembler:
 
     # Time
 
-    def _next_deadline(self) -> tuple[float, Use] | None:
-        while self._deadlines:
-            deadline, _, use = self._deadlines[0]
-            if use.registered:
-                return deadline, use
-            heapq.heappop(self._deadlines)
-        return None
-
     def get_timer(self) -> float | None:
         """Return the time at which handle_timer should be called, in seconds, or None."""
-        due = self._next_deadline()
+        due = self._partials.first_deadline()
         return None if due is None else due[0]
 
     def handle_timer(self, now: float) -> list[Event]:
@@ -410,7 +375,7 @@ class Reassembler:
             now: the time, in seconds, on the clock of receive_fragment.
         """
         events: list[Event] = []
-        while (due := self._next_deadline()) is not None and due[0] <= now:
+        while (due := self._partials.first_deadline()) is not None and due[0] <= now:
             use = due[1]
             assembly = use.assembly
             if assembly is None:

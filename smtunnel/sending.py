@@ -10,15 +10,14 @@ Source: specs/tunnel-protocol.md, sending.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import chain
 from typing import Final
 
 from smtunnel.carriers import ROUTE_2B, Carrier
 from smtunnel.codec import inflate_untrusted
 from smtunnel.course import Course
-from smtunnel.delivery import MessageStatus, begin_again
+from smtunnel.delivery import DeliveryState, MessageStatus, begin_again
 from smtunnel.errors import LocalError
 from smtunnel.fragments import EncodedMessage
 from smtunnel.giving_out import GivingOut
@@ -26,27 +25,20 @@ from smtunnel.header import Compression, Originator
 from smtunnel.outbox import Outbox
 from smtunnel.outgoing import OutgoingMessage
 from smtunnel.pacing import PACE_KEY
+from smtunnel.peer_word import PeerWord
 from smtunnel.policy import Confirmation, CounterIssuer, Result, SendPolicy
 from smtunnel.records import AbortCode, IndexRange, MessageName
 from smtunnel.route_choice import RouteChoice
 from smtunnel.send_events import (
-    ReencodeNeeded,
     SenderEvent,
     StatusChanged,
     Transmit,
 )
-from smtunnel.send_states import SendInput, SendState, next_state
+from smtunnel.send_states import SendInput, SendState
 
 RECEIPTS_IN_FLIGHT_2B: Final = 2
 """So many messages of receipts to one peer may be given out and not handed over."""
 
-_ABORT_INPUTS: Final = {
-    AbortCode.UNKNOWN_DICTIONARY: SendInput.ABORTED_ENCODING,
-    AbortCode.WINDOW_TOO_LARGE: SendInput.ABORTED_ENCODING,
-    AbortCode.EXPIRED: SendInput.ABORTED_FOR_NOW,
-    AbortCode.TOO_MANY_PARTIAL: SendInput.ABORTED_FOR_NOW,
-    AbortCode.MEMORY: SendInput.ABORTED_FOR_NOW,
-}
 _WAITED_FOR: Final = {
     SendState.QUEUED: "its turn did not come",
     SendState.SENDING: "not all of it is known to be handed over",
@@ -81,9 +73,9 @@ class MessageSender:
         self._originator = originator
         self._carrier = carrier
         self._policy = policy
-        self._random_fraction = random_fraction
         self._outbox = Outbox()
         self._course = Course(self._outbox, policy, random_fraction)
+        self._peer_word = PeerWord(self._outbox, self._course, policy, random_fraction)
         self._giving_out = GivingOut(
             self._outbox, self._course, policy, originator=originator, counters=counters
         )
@@ -273,7 +265,10 @@ class MessageSender:
                 continue
             message.confirmation = Confirmation.NONE
             self._outbox.save_fixed(message)
-            self._course.tell(events, message, replace(message.status, receipt_expected=False))
+            if message.status.state is not DeliveryState.SENT:
+                # Of one that is sent, this would say that it has ended: perhaps it has not, by 2b.
+                status = replace(message.status, receipt_expected=False)
+                self._course.tell(events, message, status)
             self._course.check_final(events, message)
             self._outbox.settle(message, now)
         return events
@@ -384,83 +379,19 @@ class MessageSender:
         self, peer: bytes, name: MessageName, now: float, *, control: bool = False
     ) -> list[SenderEvent]:
         """Take the peer's word that it has a message."""
-        events: list[SenderEvent] = []
-        message = self._outbox.find(peer, name, control)
-        if message is not None:
-            self._hurry_older(message, now)
-            self._course.move(events, message, SendInput.CONFIRMED)
-            self._outbox.settle(message, now)
-        else:
-            self._outbox.confirm_ended(peer, name, control)
-        return events
-
-    def _hurry_older(self, newer: OutgoingMessage, now: float) -> None:
-        """A receipt for a newer message, and none for an older one: ask for that one soon."""
-        soon = now + self._policy.retry_first_s
-        for message in self._outbox.recipient(newer.peer).live:
-            if (
-                message.receipt_due is not None
-                and message.control is newer.control
-                and message.highest_counter < (newer.first_counter or 0)
-                and soon < message.receipt_due
-            ):
-                message.receipt_due = soon
-                self._outbox.settle(message, now)
+        return self._peer_word.receipt(peer, name, now, control=control)
 
     def missing(
         self, peer: bytes, name: MessageName, ranges: Iterable[IndexRange], now: float
     ) -> list[SenderEvent]:
         """Take the peer's word that fragments of a data message are missing there."""
-        events: list[SenderEvent] = []
-        message = self._outbox.find(peer, name, False)
-        if message is None or message.confirmation is not Confirmation.RECEIPTS:
-            return events
-        self._outbox.seen(message)
-        if not message.on_2a:
-            # It goes by route 2b, whole.
-            return events
-        if message.missing_at is not None and now < message.missing_at + self._policy.retry_first_s:
-            # The same list over again, held up on its way: it is answered already.
-            return events
-        asked = _indices(ranges, message.total)
-        wanted = [index for index in asked if not message.on_its_way(index)]
-        if wanted and next_state(message.state, SendInput.AGAIN) is not None:
-            message.missing_at = now
-            message.asked = 0
-            message.receipt_due = None
-            most = max(message.sent[index] for index in wanted)
-            if most >= self._policy.attempts_per_fragment:
-                reason = f"fragments are missing at the peer after {most} attempts"
-                self._course.move(events, message, SendInput.EXHAUSTED, reason)
-            else:
-                for index in wanted:
-                    message.send_again(index, now)
-                self._course.move(events, message, SendInput.AGAIN)
-        self._outbox.settle(message, now)
-        return events
+        return self._peer_word.missing(peer, name, ranges, now)
 
     def aborted(
         self, peer: bytes, name: MessageName, code: AbortCode, detail: int, now: float
     ) -> list[SenderEvent]:
         """Take the peer's word that it has ended a data message without delivering it."""
-        events: list[SenderEvent] = []
-        message = self._outbox.find(peer, name, False)
-        if message is None:
-            return events
-        self._outbox.seen(message)
-        what = abort_input(code)
-        if message.begun >= self._policy.message_attempts:
-            what = SendInput.ABORTED
-        if self._course.move(events, message, what, _abort_reason(code, detail)):
-            if not message.final:
-                self._course.tell(events, message, begin_again(message.status, message.total))
-            if message.state is SendState.REENCODING:
-                events.append(ReencodeNeeded(message.ref, peer, code, detail))
-            elif message.state is SendState.QUEUED:
-                wait_s = self._policy.retry_wait_s(message.begun, self._random_fraction())
-                message.wake_at = now + wait_s
-        self._outbox.settle(message, now)
-        return events
+        return self._peer_word.aborted(peer, name, code, detail, now)
 
     # Time
 
@@ -575,25 +506,3 @@ class MessageSender:
                 self._course.check_handed_over(events, message, now)
                 self._outbox.settle(message, now, changed=message.state is not SendState.SENDING)
         return events
-
-
-def abort_input(code: AbortCode) -> SendInput:
-    """Return what an abort with this code means to its message."""
-    return _ABORT_INPUTS.get(code, SendInput.ABORTED)
-
-
-def _abort_reason(code: AbortCode, detail: int) -> str:
-    reason = f"the peer ended it: {code.name.lower().replace('_', ' ')}"
-    if not detail:
-        return reason
-    return (
-        f"{reason} ({detail:08X})"
-        if code is AbortCode.UNKNOWN_DICTIONARY
-        else f"{reason} ({detail})"
-    )
-
-
-def _indices(ranges: Iterable[IndexRange], total: int) -> Iterator[int]:
-    return chain.from_iterable(
-        range(r.start, min(r.start + r.count, total) if r.count else total) for r in ranges
-    )

@@ -629,6 +629,7 @@ def few_tags(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr("smtunnel.reassembler.TAG_MASK", 31)
     monkeypatch.setattr("smtunnel.message_ids.MAX_REMEMBERED_TAGS", 24)
     monkeypatch.setattr("smtunnel.message_ids.MAX_MESSAGE_ID", 8)
+    monkeypatch.setattr("smtunnel.giving_out.MAX_LIVE_IDS", 8)
     return 32
 
 

@@ -610,4 +610,4 @@ def test_ended_messages_leave_nothing_behind() -> None:
             target, enumerate(fragments(NOISE[:200], number % 256)), first=first, now=float(number)
         )
     assert target.partial_messages == 0
-    assert len(target._deadlines) <= 64
+    assert len(target._partials._deadlines) <= 64

@@ -41,6 +41,7 @@ from smtunnel.limits import (
 )
 from smtunnel.message_ids import MAX_REMEMBERED_TAGS
 from smtunnel.outbound import CONTROL_OCTETS_2B, MAX_CONTROL_MESSAGES
+from smtunnel.peer_word import abort_input
 from smtunnel.records import AbortCode, CapabilitiesWanted
 from smtunnel.routes import (
     MAX_ADDRESS_CHARS,
@@ -51,7 +52,6 @@ from smtunnel.routes import (
     RouteStatus,
 )
 from smtunnel.send_states import TRANSITIONS, SendInput, SendState
-from smtunnel.sending import abort_input
 
 SPECIFICATION = Path(__file__).resolve().parents[2] / "specs" / "tunnel-protocol.md"
 

@@ -120,10 +120,9 @@ def _message(name: str, payload: bytes, counter: int, *, up: bool, repeat: int =
 
 def messages() -> list[Any]:
     """Return messages that must be built, read and verified."""
-    fragment = bytes.fromhex("8c8000") + b"hello"
     return [
-        _message("up, a short one", bytes.fromhex("8c") + fragment[1:], 1, up=True),
-        _message("down, a short one", bytes.fromhex("040005") + b"hello", 2**32, up=False),
+        _message("up, a short one", bytes.fromhex("880001") + b"hello", 1, up=True),
+        _message("down, a short one", bytes.fromhex("080005") + b"hello", 2**32, up=False),
         _message("nothing inside", b"", 2**64 - 1, up=True),
         _message("content of 127 octets", bytes(126), 5, up=True),
         _message("content of 128 octets", bytes(127), 6, up=True),

@@ -208,6 +208,6 @@ def test_a_message_of_route_2b(tmp_path: Path, capsys: pytest.CaptureFixture[str
     code, out, _ = inspect(capsys, octets.hex(), "--json")
     told = json.loads(out)
     assert (told["kind"], told["use_case"]) == ("Route2bMessage", "route 2b")
-    assert told["tunnel"]["payload"] == b"\x04\x00\x05hello".hex()
+    assert told["tunnel"]["payload"] == b"\x08\x00\x05hello".hex()
     assert told["tunnel"]["fragment"]["tunnel_message_id"] == 5
     assert told["tunnel"]["fragment"]["body_octets"] == 5

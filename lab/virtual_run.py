@@ -241,7 +241,7 @@ class _Run:
         storms = sorted(plan.faults.storms)
         while len(work) < plan.messages:
             at_s = chance.uniform(0.0, 0.95) * plan.duration_s
-            if storms and chance.random() < _STORM_CHANCE:
+            if storms and (not work or chance.random() < _STORM_CHANCE):
                 # Many at once from a CEM that knows no pace.
                 number = chance.choice(storms)
                 left = min(_STORM_OF, plan.messages - len(work))

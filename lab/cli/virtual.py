@@ -150,13 +150,15 @@ def _watched(plan: RunPlan) -> RunReport:
         # What was not foreseen is in the report.
         logging.getLogger(name).setLevel(logging.ERROR)
         logging.getLogger(name).propagate = False
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed} of {task.total} messages have ended"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task("starting", total=plan.messages)

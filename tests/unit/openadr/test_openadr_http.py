@@ -503,10 +503,14 @@ async def test_state_of_another_device_or_version_is_refused(
     config = CemOpenAdr(listen="127.0.0.1:0", state=str(tmp_path / "cem.sqlite"))
     with pytest.raises(cem.StoreError, match="give each device"):
         OpenAdrVtn(config, system.up, device="another", vtn_id="V")  # type: ignore[arg-type]
-    for name in ("cem.sqlite", "dsrsp.sqlite"):
-        (tmp_path / name).write_bytes(b"no database at all, and long enough to be looked at" * 9)
+    for name in ("cem", "dsrsp"):
+        for part in ("-wal", "-shm"):
+            (tmp_path / f"{name}.sqlite{part}").unlink(missing_ok=True)
+        garbage = b"no database at all, and long enough to be looked at" * 9
+        (tmp_path / f"{name}.sqlite").write_bytes(garbage)
     with pytest.raises(cem.StoreError, match="register again"):
         OpenAdrVtn(config, system.up, device=str(DEVICE), vtn_id="V")  # type: ignore[arg-type]
+    system.config["cem"]["state"] = ":memory:"
     with pytest.raises(dsrsp.StorageError, match="no usable"):
         await system.start(dsrsp_too=True)
 

@@ -155,7 +155,8 @@ class _Counters:
         return self.next - 1
 
 
-def _endpoint(side: Originator, first: int = 1) -> Endpoint:
+def new_endpoint(side: Originator, first: int = 1) -> Endpoint:
+    """Make an endpoint that knows nothing, whose counters begin with first."""
     down = side is Originator.DSRSP
     return Endpoint(
         side=side,
@@ -170,7 +171,7 @@ def _live(side: Originator) -> Callable[[bytes], None]:
     """Return what gives an endpoint with messages on their way all that an input says."""
 
     def run(octets: bytes) -> None:
-        endpoint = _endpoint(side)
+        endpoint = new_endpoint(side)
         endpoint.restore((), 0.0)
         for number, message in enumerate(messages()):
             endpoint.send(f"m{number}", PEER, message, 0.0)
@@ -186,7 +187,7 @@ def _live(side: Originator) -> Callable[[bytes], None]:
 
 def _saved_rows(side: Originator) -> list[bytes]:
     """Return what endpoints save on their way, one row a line."""
-    endpoint, rows, made = _endpoint(side), dict[str, bytes](), []
+    endpoint, rows, made = new_endpoint(side), dict[str, bytes](), []
     other = Originator.CEM if side is Originator.DSRSP else Originator.DSRSP
     carrier = ECS200 if side is Originator.DSRSP else ECS46A
     effects = [endpoint.restore((), 0.0), endpoint.announce(PEER, 1.0)]
@@ -211,7 +212,9 @@ def _saved_rows(side: Originator) -> list[bytes]:
     return [one for one in made if one]
 
 
-def _restore(side: Originator) -> Callable[[bytes], None]:
+def restore_rows(side: Originator) -> Callable[[bytes], None]:
+    """Return what restores an endpoint from the rows that an input has, one a line."""
+
     def run(octets: bytes) -> None:
         rows = []
         for line in octets.split(b"\n"):
@@ -221,7 +224,7 @@ def _restore(side: Originator) -> Callable[[bytes], None]:
             except ValueError:
                 continue  # a store gives octets, not digits
         # Above all that was saved, as a store gives them out.
-        endpoint = _endpoint(side, 1 << 40)
+        endpoint = new_endpoint(side, 1 << 40)
         endpoint.restore(dict(rows).items(), 10.0)
         endpoint.on_timer(20.0)
         endpoint.on_timer(1e7)
@@ -238,6 +241,9 @@ def _rows(octets: bytes) -> list[bytes]:
 def _join_rows(parts: list[bytes]) -> bytes:
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return b"\n".join(key.replace(b"\n", b"") + b" " + value.hex().encode() for key, value in pairs)
+
+
+ROW_PARTS: Final = Parts(_rows, _join_rows)
 
 
 def _windows() -> list[bytes]:
@@ -465,18 +471,18 @@ def decoders() -> list[Decoder]:
         Decoder(
             "tunnel-restore-dsrsp",
             ("smtunnel.endpoint:Endpoint.restore",),
-            _restore(Originator.DSRSP),
+            restore_rows(Originator.DSRSP),
             (StateError,),
             _saved_rows(Originator.DSRSP),
-            Parts(_rows, _join_rows),
+            ROW_PARTS,
         ),
         Decoder(
             "tunnel-restore-cem",
             ("smtunnel.endpoint:Endpoint.restore",),
-            _restore(Originator.CEM),
+            restore_rows(Originator.CEM),
             (StateError,),
             _saved_rows(Originator.CEM),
-            Parts(_rows, _join_rows),
+            ROW_PARTS,
         ),
         Decoder(
             "tunnel-restore-window",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from dsrsp.brake import Brake
 from dsrsp.config import DsrspConfig
 from dsrsp.core.correlation import correlate
 from dsrsp.core.refusals import HEALING_CODES, explain_code
@@ -120,6 +121,7 @@ class Adaptor:
         random_octets: for the jitter of pauses.
         apply: gives a request an input; stores what must be stored and tells the message.
             ``apply(request, input, **news) -> Action``; raises StorageError with nothing changed.
+        brake: is waited for before each signature.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class Adaptor:
         clock: Clock,
         random_octets: Randomness,
         apply: Callable[..., Action],
+        brake: Brake,
     ) -> None:
         self._config = config
         self._keystore = keystore
@@ -142,6 +145,7 @@ class Adaptor:
         self._clock = clock
         self._random_octets = random_octets
         self._apply = apply
+        self._brake = brake
 
     async def run(self, live: LiveRequest) -> None:
         """Take a request from where it stands to its end.
@@ -292,6 +296,7 @@ class Adaptor:
         request = live.request
         try:
             pre_command = correlate(request.pre_command, live.pre_command)
+            await self._within(live, self._brake.wait)
             body = SignedPreCommandBody((await self._sign(live, pre_command)).to_bytes())
             octets = self._build(request, _SEND_VARIANT, body)
         except (CorrelationFailed, SigningFailed, GbcsError) as error:

@@ -111,6 +111,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     anomaly detection threshold that you have agreed with the DCC. Unset: no limit."""
     window_s: float = 3600.0
     """The window of fragments_per_window, in seconds."""
+    stop_on_quarantine: bool = True
+    """Whether no command is signed while the DCC holds one of ours in quarantine: each would only
+    join it there. It goes on when that one is released, discarded, or its time is up."""
     fragment_attempts: int = 8
     """How often one fragment is sent before its message fails, at most 255. That a CEM is busy, or
     that there is no way to the DCC, does not count."""
@@ -129,6 +132,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     is an ECS46a, which costs as much as a fragment."""
     receipt_batch_s: float = 60.0
     """With "batched": from the first message that is to be confirmed to the receipt, in seconds."""
+    receipt_early_s: float = 20.0
+    """The same two waits where the CEM has gone on to later messages, or repeats itself because a
+    receipt did not come, in seconds."""
     missing_after_s: float = 120.0
     """A CEM's message that lacks fragments is asked after when nothing came for so long, in
     seconds; doubles. Not with receipts = "off"."""
@@ -149,11 +155,18 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How many of a device's latest counters are remembered; older alerts are ignored."""
     keep_finished_s: float = 2_592_000.0
     """How long the status of an ended message can be asked for, in seconds: 30 days."""
+    keep_requests_s: float = 259_200.0
+    """How long an ended request is kept, in seconds: three days. It is there to know a late answer
+    by, which a message_lifetime_s later is of no use any more; one takes some 372 octets."""
     max_unacknowledged_messages: int = 100_000
     """With so many received messages waiting for an ack, alerts are refused with 503."""
     max_unacknowledged_octets: int = 268_435_456
     """The same for so many octets of them, 256 MiB: they are in memory, and an alert of a thousand
     octets can become a message of max_message_octets."""
+
+    max_unacknowledged_share: float = 0.1
+    """The part of both bounds that one device's messages may fill, above 0 and at most 1: no CEM
+    can shut out the others."""
 
     def check(self) -> None:
         """Check what types cannot say.
@@ -186,15 +199,22 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "reason_grace_s",
             "receipt_batch_s",
             "missing_after_s",
+            "receipt_early_s",
             "max_message_octets",
             "max_queued_messages_per_device",
             "replay_window",
             "keep_finished_s",
+            "keep_requests_s",
+            "max_unacknowledged_share",
             "max_unacknowledged_messages",
             "max_unacknowledged_octets",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.max_unacknowledged_share > 1:
+            raise ConfigurationError(
+                f"max_unacknowledged_share must be at most 1, not {self.max_unacknowledged_share}"
+            )
         for name in ("messages_in_flight", "fragment_attempts"):
             if getattr(self, name) > 255:
                 raise ConfigurationError(f"{name} must be at most 255, not {getattr(self, name)}")

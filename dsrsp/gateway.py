@@ -13,6 +13,7 @@ from types import TracebackType
 from weakref import WeakValueDictionary
 
 from dsrsp.adaptor import Adaptor
+from dsrsp.brake import Brake
 from dsrsp.config import DsrspConfig
 from dsrsp.core.matching import DccError, DeviceResponse, NotForUs, ReceivedReader
 from dsrsp.core.wishes import Wishes
@@ -121,7 +122,11 @@ class Gateway:
             )
             stack.callback(storage.close)
             self._check_own_certificates(self._clock())
-            storage.forget_finished(before=self._clock() - self._config.keep_finished_s)
+            now = self._clock()
+            storage.forget_finished(
+                before=now - self._config.keep_finished_s,
+                requests_before=now - self._config.keep_requests_s,
+            )
             dcc = self._dcc
             if dcc is None:
                 dcc = await stack.enter_async_context(
@@ -197,8 +202,18 @@ class Gateway:
             journal=self._journal,
             tell=self._tell,
         )
+        brake = Brake(
+            self._clock,
+            per_window=self._config.fragments_per_window,
+            window_s=self._config.window_s,
+            stops_on_quarantine=self._config.stop_on_quarantine,
+        )
         requests = self._requests_open = Requests(
-            self._config, storage=storage, journal=self._journal, keep=tunnel.keep_request
+            self._config,
+            storage=storage,
+            journal=self._journal,
+            keep=tunnel.keep_request,
+            brake=brake,
         )
         adaptor = Adaptor(
             self._config,
@@ -209,6 +224,7 @@ class Gateway:
             clock=self._clock,
             random_octets=self._random_octets,
             apply=requests.apply,
+            brake=brake,
         )
         # First what is under way; then what the tunnel's end has to add.
         requests.start(adaptor)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
+from dsrsp.config import DsrspConfig
 from dsrsp.ports import IncomingMessage
 from gbcs.entity_id import EntityId
 
@@ -66,8 +67,12 @@ class Inbox:
 
     def __init__(self, unacknowledged: Iterable[IncomingMessage]) -> None:
         self._waiting = deque(unacknowledged)
-        self._unacknowledged = {held.ref: len(held.message) for held in self._waiting}
-        self._octets = sum(self._unacknowledged.values())
+        self._unacknowledged: dict[str, tuple[EntityId, int]] = {}
+        self._octets = 0
+        self._messages_of: Counter[EntityId] = Counter()
+        self._octets_of: Counter[EntityId] = Counter()
+        for held in self._waiting:
+            self._count(held)
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -91,14 +96,46 @@ class Inbox:
 
     def take(self, incoming: IncomingMessage) -> None:
         """Take a message that is stored."""
-        self._unacknowledged[incoming.ref] = len(incoming.message)
-        self._octets += len(incoming.message)
+        self._count(incoming)
         self._waiting.append(incoming)
         self._changed.set()
 
     def forget(self, ref: str) -> None:
         """Take note that a message is acknowledged and no more in the store."""
-        self._octets -= self._unacknowledged.pop(ref, 0)
+        device, octets = self._unacknowledged.pop(ref, (None, 0))
+        if device is None:
+            return
+        self._octets -= octets
+        self._messages_of[device] -= 1
+        self._octets_of[device] -= octets
+        if not self._messages_of[device]:
+            del self._messages_of[device], self._octets_of[device]
+
+    def _count(self, incoming: IncomingMessage) -> None:
+        device, octets = incoming.device, len(incoming.message)
+        self._unacknowledged[incoming.ref] = (device, octets)
+        self._octets += octets
+        self._messages_of[device] += 1
+        self._octets_of[device] += octets
+
+    def too_much_waits(self, device: EntityId, config: DsrspConfig) -> str | None:
+        """Say why no more is taken of a device just now; None: more is taken."""
+        share = config.max_unacknowledged_share
+        most_messages, most_octets = (
+            config.max_unacknowledged_messages,
+            config.max_unacknowledged_octets,
+        )
+        if self.unacknowledged >= most_messages:
+            what = f"{self.unacknowledged} received messages"
+        elif self._octets >= most_octets:
+            what = f"{self._octets} octets of received messages"
+        elif self._messages_of[device] >= max(1, most_messages * share):
+            what = f"{self._messages_of[device]} messages of {device}"
+        elif self._octets_of[device] >= most_octets * share:
+            what = f"{self._octets_of[device]} octets of messages of {device}"
+        else:
+            return None
+        return f"{what} wait for an ack of the application"
 
     async def hand_out(self, acknowledge: Acknowledge) -> AsyncIterator[ReceivedMessage]:
         """Yield messages as they come, each once; end when the inbox is closed."""

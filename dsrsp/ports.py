@@ -108,8 +108,8 @@ class Storage(Protocol):
         """Keep what one input changed, all of it or nothing."""
         ...
 
-    def forget_finished(self, *, before: float) -> int:
-        """Drop messages and requests that ended before a time; return how many messages."""
+    def forget_finished(self, *, before: float, requests_before: float) -> int:
+        """Drop messages, and requests, that ended before a time; return how many messages."""
         ...
 
     def tunnel_rows(self) -> list[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from dsrsp.adaptor import Adaptor, LiveRequest
+from dsrsp.brake import Brake
 from dsrsp.config import DsrspConfig
 from dsrsp.core.delivery import Outcome, outcome_of, outcome_of_results
 from dsrsp.core.matching import DccError, DeviceResponse
@@ -41,11 +42,19 @@ class Requests:
         storage: has the requests of earlier processes.
         journal: writes down results.
         keep: stores a request's state and tells its message.
+        brake: hears of quarantines.
     """
 
     def __init__(
-        self, config: DsrspConfig, *, storage: Storage, journal: Journal, keep: Keep
+        self,
+        config: DsrspConfig,
+        *,
+        storage: Storage,
+        journal: Journal,
+        keep: Keep,
+        brake: Brake,
     ) -> None:
+        self._brake = brake
         self._config = config
         self._storage = storage
         self._journal = journal
@@ -152,6 +161,7 @@ class Requests:
             live = self._live.pop(request.originator_counter, None)
             if live is not None:
                 live.ended.set()
+            self._brake.ended(request.originator_counter)
         if outcome is not None and outcome.result is Result.SUCCESS:
             reason = "its fragment is delivered by another request"
             self.withdraw(request.message_ref, index=request.index, reason=reason)
@@ -232,6 +242,8 @@ class Requests:
             logger.warning("request %d: %s", error.originator_counter, note)
             if live is not None:
                 live.trouble = note
+                if error.quarantined:
+                    self._brake.hold(error.originator_counter)
             return
         repeated = error.code in self._config.repeat_codes and request.posts > 1
         what = Input.REPEAT_REFUSAL if repeated else Input.REFUSAL

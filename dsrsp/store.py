@@ -234,10 +234,10 @@ class SqliteStore:
             ),
         )
 
-    def forget_finished(self, *, before: float) -> int:
-        """Drop messages and requests that ended before a time; return how many messages."""
+    def forget_finished(self, *, before: float, requests_before: float) -> int:
+        """Drop messages, and requests, that ended before a time; return how many messages."""
         with self._transaction():
-            self._db.execute("DELETE FROM request WHERE ended_at < ?", (before,))
+            self._db.execute("DELETE FROM request WHERE ended_at < ?", (requests_before,))
             return self._db.execute("DELETE FROM message WHERE ended_at < ?", (before,)).rowcount
 
     def tunnel_rows(self) -> list[tuple[str, bytes]]:

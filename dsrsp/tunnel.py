@@ -335,7 +335,10 @@ class Tunnel:
         now = self._clock()
         if now >= self._forgot_at + _FORGET_EVERY_S:
             self._forgot_at = now
-            self._storage.forget_finished(before=now - self._config.keep_finished_s)
+            self._storage.forget_finished(
+                before=now - self._config.keep_finished_s,
+                requests_before=now - self._config.keep_requests_s,
+            )
 
     # Messages down
 
@@ -449,7 +452,7 @@ class Tunnel:
         Raises:
             StorageError: it could not be stored, or too much waits: it must come again.
         """
-        full = self._too_much_waits()
+        full = self._inbox.too_much_waits(alert.device, self._config)
         effects = self._do(
             lambda endpoint, now: endpoint.on_fragment(
                 alert.device.octets,
@@ -462,16 +465,6 @@ class Tunnel:
         for event in effects.events:
             if isinstance(event, FragmentIgnored) and event.reason in _PUT_OFF:
                 raise StorageError(full or event.detail)
-
-    def _too_much_waits(self) -> str | None:
-        inbox, config = self._inbox, self._config
-        if inbox.unacknowledged >= config.max_unacknowledged_messages:
-            what = f"{inbox.unacknowledged} received messages"
-        elif inbox.unacknowledged_octets >= config.max_unacknowledged_octets:
-            what = f"{inbox.unacknowledged_octets} octets of received messages"
-        else:
-            return None
-        return f"{what} wait for an ack of the application"
 
     def acknowledge(self, ref: str, answers: str | None) -> None:
         """Drop a received message; note which sent message it answers.

@@ -54,4 +54,5 @@ def receipt_settings(config: DsrspConfig) -> ReceiptSettings:
         policy=_POLICIES[config.receipts],
         batch_s=config.receipt_batch_s,
         missing_after_s=config.missing_after_s,
+        early_s=config.receipt_early_s,
     )

@@ -153,8 +153,8 @@ def test_an_ended_message_keeps_its_status_for_a_while(path):
     assert store.request(7).signed_request is None
     assert store.unfinished_messages() == []
     assert store.unfinished_requests() == []
-    assert store.forget_finished(before=2.0) == 0
-    assert store.forget_finished(before=3.0) == 1
+    assert store.forget_finished(before=2.0, requests_before=2.0) == 0
+    assert store.forget_finished(before=3.0, requests_before=3.0) == 1
     assert store.message("one") is None
     assert store.request(7) is None
     store.close()
@@ -165,7 +165,7 @@ def test_news_of_an_ended_message_do_not_keep_it_longer(path):
     store.keep(Changes(sent=(sent(state=DeliveryState.REASSEMBLED),)), now=1.0)
     store.keep(Changes(sent=(sent(state=DeliveryState.ANSWERED),)), now=5.0)
     assert store.message("one").status.state is DeliveryState.ANSWERED
-    assert store.forget_finished(before=2.0) == 1
+    assert store.forget_finished(before=2.0, requests_before=2.0) == 1
     store.close()
 
 

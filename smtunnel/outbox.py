@@ -226,7 +226,7 @@ class Outbox:
     # Attempts
 
     def fly_whole(self, message: OutgoingMessage, counter: int) -> None:
-        """Note that an attempt by route 2b was given out."""
+        """Note that an attempt by route 2b was given out; one at a time."""
         message.whole.due = None
         message.whole.counter = counter
         self._by_counter[counter] = message

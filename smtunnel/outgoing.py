@@ -174,11 +174,12 @@ class OutgoingMessage:
         """Let it go by route 2b; unless it is to go by both, no more fragments are sent."""
         self.whole.engaged = True
         self.whole.due = now
+        # From when the connection has taken it, its receipt is waited for there.
+        self.receipt_due = None
         if self.choice is not RouteChoice.BOTH:
             self.on_2a = False
             self.next_new = self.total
             self.retries = []
-            self.receipt_due = None
 
     def leave_whole(self) -> None:
         """Let it go by route 2b no more."""

@@ -311,7 +311,10 @@ def test_what_goes_by_both_goes_by_2b_when_it_comes_up() -> None:
     for fragment in pair.cem.take():
         pair.cem.keep(pair.cem.endpoint.on_transmitted(fragment.originator_counter, 0.0))
     pair.up()
-    assert routes(pair.cem.waiting) == [B]
+    assert routes(pair.cem.take()) == [B]
+    # While the connection has not taken it, no receipt is missed.
+    pair.wait(400)
+    assert pair.cem.waiting == []
     pair.down()
     # Its receipt is awaited on 2a again.
     pair.wait(300)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,14 @@ from lab.local_system import LocalSystem
 from lab.openadr_demo.ven import DemoVen
 from lab.openadr_demo.vtn import DemoVtn, ReportWish, new_values
 from openadr_xml import compact
-from smtunnel import ECS46A, ECS200, CompressionChoice, Originator, encode_message
+from smtunnel import (
+    DICTIONARY_IDS,
+    ECS46A,
+    ECS200,
+    CompressionChoice,
+    Originator,
+    encode_message,
+)
 
 DAY_POLLS: Final = 8640
 """Polls in a day at openleadr's default of 10 seconds."""
@@ -74,7 +80,9 @@ class _Exchanges:
             return
         self.messages += 1
         self.fragments[way, "zlib"] += self._cost(way, text, "zlib")
-        self.fragments[way, "best"] += self._cost(way, compact(text.encode()).decode(), "dictionary")
+        self.fragments[way, "best"] += self._cost(
+            way, compact(text.encode()).decode(), "dictionary"
+        )
 
     def _cost(self, way: str, text: str, compression: CompressionChoice) -> int:
         # Polls and their answers are the same all day.
@@ -88,6 +96,7 @@ class _Exchanges:
                     originator=Originator.DSRSP if down else Originator.CEM,
                     tunnel_message_id=0,
                     compression=compression,
+                    peer_dictionaries=() if compression == "zlib" else DICTIONARY_IDS,
                 ).payloads
             )
         return self._known[key]
@@ -101,20 +110,11 @@ async def measure_day(folder: Path, pki: Path, *, polls: int = DAY_POLLS) -> Day
         pki: the folder that `smtunnel pki init` made.
         polls: how often the VEN polls; without the pauses.
     """
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}/OpenADR2/Simple/2.0b"
-    settings = {
-        # A day's reports in a minute: more alerts than alert storm protection would bear.
-        "cem": 'alerts_per_window = 0\n[openadr]\nlisten = "127.0.0.1:0"',
-        "dsrsp": f'[openadr]\nvtn_url = "{url}"',
-    }
     quarter = timedelta(minutes=15)
-    vtn = DemoVtn(
-        port, poll_interval=timedelta(seconds=1), report_wish=ReportWish(quarter, quarter)
-    )
+    wish = ReportWish(quarter, quarter)
     async with (
-        LocalSystem(folder, pki, settings=settings) as system,
-        vtn,
+        DemoVtn(0, poll_interval=timedelta(seconds=1), report_wish=wish) as vtn,
+        LocalSystem(folder, pki, settings=_settings(vtn)) as system,
         DemoVen(system.ready("cem")["openadr"]) as ven,
     ):
         exchanges = _Exchanges(ven)
@@ -123,6 +123,15 @@ async def measure_day(folder: Path, pki: Path, *, polls: int = DAY_POLLS) -> Day
         reports = await _poll_all_day(vtn, ven, polls)
         await vtn.seen.wait_for("values", count=reports, timeout_s=120.0)
     return _count(system, exchanges, polls, reports)
+
+
+def _settings(vtn: DemoVtn) -> dict[str, str]:
+    url = f"http://127.0.0.1:{vtn.port}/OpenADR2/Simple/2.0b"
+    return {
+        # A day's reports in a minute: more alerts than alert storm protection would bear.
+        "cem": 'alerts_per_window = 0\n[openadr]\nlisten = "127.0.0.1:0"',
+        "dsrsp": f'[openadr]\nvtn_url = "{url}"',
+    }
 
 
 async def _poll_all_day(vtn: DemoVtn, ven: DemoVen, polls: int) -> int:
@@ -194,8 +203,3 @@ def _count(system: LocalSystem, exchanges: _Exchanges, polls: int, reports: int)
         crossed_fragments_down=fragments["down"],
         crossed_fragments_up=fragments["up"],
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -73,7 +73,7 @@ class DemoVtn:
     """A VTN application.
 
     Args:
-        port: where it listens, on 127.0.0.1.
+        port: where it listens, on 127.0.0.1; 0 takes any free one.
         poll_interval: what it asks VENs to wait between polls: whole seconds.
         report_wish: how often it wants values.
         options: more arguments for openleadr's server: TLS, for instance.
@@ -116,6 +116,11 @@ class DemoVtn:
 
     async def __aexit__(self, *_: object) -> None:
         await self.server.stop()
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once it runs."""
+        return int(self.server.app_runner.addresses[0][1])
 
     # What it does
 

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from lab.local_system import LocalSystem
 from lab.openadr_demo import DemoVen, DemoVtn, ReportWish
+from lab.openadr_demo.day import measure_day
 from lab.openadr_demo.vtn import new_values
 
 
@@ -27,25 +29,24 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def session(new_system: Callable[..., LocalSystem]) -> AsyncIterator[Session]:
-    vtn_port, face_port = free_port(), free_port()
-    settings = {
-        # Reports come each second here, which no alert storm protection would bear.
-        "cem": f'alerts_per_window = 0\n[openadr]\nlisten = "127.0.0.1:{face_port}"',
-        "dsrsp": f'[openadr]\nvtn_url = "http://127.0.0.1:{vtn_port}/OpenADR2/Simple/2.0b"',
-    }
-    vtn = DemoVtn(
-        vtn_port,
-        poll_interval=timedelta(seconds=1),
-        report_wish=ReportWish(timedelta(seconds=1), timedelta(seconds=1)),
-    )
+async def session(
+    new_system: Callable[..., LocalSystem], *, listen: str = "127.0.0.1:0"
+) -> AsyncIterator[Session]:
+    second = timedelta(seconds=1)
     async with (
         asyncio.timeout(90),
-        new_system(settings=settings) as system,
-        vtn,
-        DemoVen(system.ready("cem")["openadr"]) as ven,
+        DemoVtn(0, poll_interval=second, report_wish=ReportWish(second, second)) as vtn,
     ):
-        yield Session(system, vtn, ven)
+        settings = {
+            # Reports come each second here, which no alert storm protection would bear.
+            "cem": f'alerts_per_window = 0\n[openadr]\nlisten = "{listen}"',
+            "dsrsp": f'[openadr]\nvtn_url = "http://127.0.0.1:{vtn.port}/OpenADR2/Simple/2.0b"',
+        }
+        async with (
+            new_system(settings=settings) as system,
+            DemoVen(system.ready("cem")["openadr"]) as ven,
+        ):
+            yield Session(system, vtn, ven)
 
 
 async def test_openleadr_holds_a_whole_session(new_system: Callable[..., LocalSystem]) -> None:
@@ -89,3 +90,34 @@ async def test_openleadr_holds_a_whole_session(new_system: Callable[..., LocalSy
         assert s.vtn.seen.log[-1] == ("deregistered", ven_id, "registration-2")
         for name in ("dcc-sim", "dsrsp", "cem"):
             assert "Traceback" not in s.system.log(name).read_text()
+
+
+async def test_gateways_that_are_killed_go_on_without_a_new_registration(
+    new_system: Callable[..., LocalSystem],
+) -> None:
+    async with session(new_system, listen=f"127.0.0.1:{free_port()}") as s:
+        await s.ven.register()
+        ven_id = s.ven.client.ven_id
+        await s.vtn.seen.wait_for("values", "charger")
+        for name in ("cem", "dsrsp"):
+            await s.system.kill(name)
+        start = datetime.now(UTC)
+        event_id = s.vtn.send_event(ven_id, [(start, timedelta(hours=1), 2000.0)])
+        for name in ("dsrsp", "cem"):
+            await s.system.start(name)
+        await s.ven.seen.wait_for("event", event_id, 0)
+        await s.vtn.seen.wait_for("event answered", ven_id, event_id, "optIn")
+        reports = len([what for what in s.vtn.seen.log if what[0] == "values"])
+        await s.vtn.seen.wait_for("values", "charger", count=reports + 1)
+        registrations = [what for what in s.vtn.seen.log if what[0] == "registered"]
+        assert registrations == [("registered", ven_id, "registration-1")]
+
+
+async def test_in_shortened_time_next_to_nothing_crosses(tmp_path: Path, test_pki: Path) -> None:
+    counts = await measure_day(tmp_path, test_pki, polls=300)
+    assert counts.polls == 300
+    assert counts.http_messages >= 2 * 300
+    # Registration, reports and events cross, the same in a short day as in a long one: some 20
+    # messages. Of polls and queries nothing does, whose fragments would be five times as many.
+    assert counts.crossed_messages_down + counts.crossed_messages_up <= 26
+    assert counts.fragments_share < 0.05

@@ -68,7 +68,8 @@ class SendPolicy:
         fragments_in_flight_total: carrier messages to all peers together that may wait for being
             handed over. What is handed over does not count: peers that never answer would keep
             those that do from being served.
-        messages_in_flight: data messages to one peer that have begun and not ended, at most 255.
+        messages_in_flight: data messages to one peer that have begun and not ended, by route 2a, at
+            most 255.
         fragments_per_window: carrier messages to all peers in any window_s; None: any number.
         window_s: length of that window, in seconds.
         attempts_per_fragment: how often one fragment is sent, at most 255. With RECEIPTS also how

@@ -29,6 +29,7 @@ _SUBCOMMANDS = {
     "cost": ("lab.cli.tunnel:cost", "What a message costs on its way, down and up."),
     "explain": ("lab.cli.explain:explain", "The whole journey of one message, from the journals."),
     "virtual": ("lab.cli.virtual:virtual", "Hours of the whole chain in seconds, with faults."),
+    "study": ("lab.cli.study:study", "The latency study: run it, read it, measure a deployment."),
     "conformance": (
         "lab.cli.conformance:conformance",
         "Test any implementation of the tunnel protocol, in any language.",
@@ -47,6 +48,8 @@ _SUBCOMMANDS = {
     ),
     "cem": ("lab.cli.daemons:cem", "Run the CEM's gateway; send, receive, ask."),
 }
+
+_EXTRAS = {"study": "study"}
 
 
 class CommandFailed(click.ClickException):
@@ -73,7 +76,7 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as missing:
             raise CommandFailed(
                 f"`smtunnel {cmd_name}` needs the package {missing.name!r}: install the extras "
-                "'gateway' and 'openadr' (pip install 'smtunnel[gateway,openadr]')"
+                f"that it needs: pip install 'smtunnel[{_EXTRAS.get(cmd_name, 'gateway,openadr')}]'"
             ) from None
         if not isinstance(command, click.Command):
             raise TypeError(f"{target} is not a click command")
@@ -94,6 +97,7 @@ def cli() -> None:
     The protocol: smtunnel encode | decode | inspect | cost | conformance
     The formats:  smtunnel gbcs inspect, smtunnel pki init | add-device | show
     The journey:  smtunnel explain
+    The study:    smtunnel study run quick --out DIR
     Simulation:   smtunnel virtual run
     The parts:    smtunnel dcc-sim | dsrsp | cem   (each with --help)
 

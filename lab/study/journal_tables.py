@@ -424,15 +424,7 @@ class JournalReader:
         return rows
 
     def _whole_counts(self) -> dict[str, int]:
-        names = (
-            "dcc_attempts",
-            "duis_requests",
-            "duis_received",
-            "sm_wan_octets",
-            "internet_octets",
-        )
-        names += ("signatures", "quarantined", "alerts_discarded", "duplicates")
-        counts = dict.fromkeys(names, 0)
+        counts = dict.fromkeys(_WHOLE_COUNTERS, 0)
         for event in self._by_component["dcc-sim"]:
             kind, hop, outcome = event["event"], event.get("hop"), event.get("outcome")
             if kind == "network" and hop in ("command", "response", "alert"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import time
@@ -143,6 +144,11 @@ class _CaseWork:
         return self.engine.run(case, Surroundings()), time.monotonic() - began
 
 
+def quieten() -> None:
+    """Silence warnings of gateways: what a bad network does stands in the results."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 @contextlib.contextmanager
 def _executor(settings: RunSettings) -> Iterator[tuple[Executor | None, int]]:
     if settings.dask is not None:
@@ -154,7 +160,7 @@ def _executor(settings: RunSettings) -> Iterator[tuple[Executor | None, int]]:
         return
     # A fresh interpreter each: what runs in this one (threads, sockets) is nobody else's business.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as executor:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=quieten) as executor:
         yield executor, workers
 
 

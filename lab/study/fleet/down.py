@@ -76,6 +76,7 @@ class Downlink:
         self._gives_up = np.zeros((count, most))
         self._has = np.where(exists, np.inf, -np.inf)
         self._in_flight = np.zeros(count, dtype=np.int32)
+        self._now = np.full(count, -np.inf)
         self._sent = np.zeros(count, dtype=np.int64)
         self._known = np.full(count, -np.inf)
         self._fails = np.zeros(count, dtype=np.bool_)
@@ -95,8 +96,11 @@ class Downlink:
         time = np.where((kind == _WAITS) & full[:, None], np.inf, time)
         column = time.argmin(axis=1)
         rows = np.arange(len(active))
-        at, what = time[rows, column], kind[rows, column]
+        what = kind[rows, column]
+        # What waited for a place in flight begins now, not when it could have.
+        at = np.maximum(time[rows, column], self._now[active])
         alive = at < np.inf
+        self._now[active[alive]] = at[alive]
         for event, handle in (
             (_WAITS, self._begin_fragments),
             (_COMES, self._reach_hub),

@@ -1,0 +1,235 @@
+"""What the results say: the numbers that stand in the report, and in findings.json beside it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from lab.study.errors import StudyResultError
+from lab.study.histogram import BINS
+from lab.study.parameters import Study
+from lab.study.statistics import (
+    Estimate,
+    bootstrap_percentiles,
+    histogram_percentile,
+    wilson,
+)
+from lab.study.store import read_manifest, read_table
+
+Key = tuple[str, ...]
+_MOST_GROUPS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class CaseInfo:
+    """A row of the table of cases."""
+
+    case: int
+    experiment: str
+    engine: str
+    route: str
+    route_kind: str
+    workload: str
+    network: str
+    varied: str
+    repetition: int
+    cems: int
+
+    @property
+    def key(self) -> Key:
+        """What repetitions have in common."""
+        return (
+            self.experiment,
+            self.engine,
+            self.route,
+            self.workload,
+            self.network,
+            self.varied,
+        )
+
+    def value_of(self, path: str) -> float | None:
+        """Return a varied value as a number; None: it is none, or not varied."""
+        for part in self.varied.split(", "):
+            name, _, value = part.partition("=")
+            if name == path:
+                try:
+                    return float(value)
+                except ValueError:
+                    return None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Latencies of one case and direction, all repetitions together.
+
+    Attributes:
+        info: of the first repetition.
+        direction: "down" or "up".
+        counts: of messages in bins, all of the fleet.
+        messages: how many were handed over.
+        delivered: how many arrived.
+        met: for each deadline, how many were in time.
+        percentiles: for each percentile, with an interval where rows allow one.
+    """
+
+    info: CaseInfo
+    direction: str
+    counts: npt.NDArray[np.int64]
+    messages: float
+    delivered: float
+    met: dict[float, float]
+    percentiles: dict[float, Estimate]
+
+    def percentiles_at(self, per_cent: float) -> float:
+        """Return a percentile of the fleet's counts, in seconds; infinity: not so many arrived."""
+        return histogram_percentile(self.counts, per_cent, self.messages - self.delivered)
+
+    def probability(self, deadline_s: float, confidence: float) -> Estimate:
+        """Return the probability that a message is in time."""
+        return wilson(self.met.get(deadline_s, 0.0), self.messages, confidence)
+
+
+class Results:
+    """A folder of results, read.
+
+    Args:
+        folder: which.
+
+    Raises:
+        StudyResultError: it holds none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        try:
+            self.study = msgspec.convert(self.manifest["study"], Study)
+        except (msgspec.ValidationError, KeyError) as error:
+            raise StudyResultError(
+                f"{folder}: the manifest's study is unreadable: {error}"
+            ) from None
+        names = ("cases", "messages", "fragments", "counters", "histograms", "loads")
+        self._tables = {name: read_table(folder, name) for name in names}
+        columns = self._tables["cases"].to_pydict()
+        fields = tuple(CaseInfo.__dataclass_fields__)
+        self.cases = [
+            CaseInfo(**{name: columns[name][row] for name in fields})
+            for row in range(len(columns["case"]))
+        ]
+        self._counters = self._read_counters()
+        self._histograms = self._read_histograms()
+
+    def table(self, name: str) -> Any:
+        """Return a table, see `lab.study.tables`."""
+        return self._tables[name]
+
+    def groups(self, experiment: str | None = None) -> dict[Key, list[CaseInfo]]:
+        """Return cases that differ in their repetition alone, in the study's order."""
+        found: dict[Key, list[CaseInfo]] = {}
+        for info in self.cases:
+            if experiment in (None, info.experiment):
+                found.setdefault(info.key, []).append(info)
+        return found
+
+    def counter(self, infos: list[CaseInfo], name: str, direction: str | None = None) -> float:
+        """Return a counter, summed over repetitions, regions and, with None, directions."""
+        return sum(
+            value
+            for info in infos
+            for (way, counter), value in self._counters[info.case].items()
+            if counter == name and direction in (None, way)
+        )
+
+    def directions(self, infos: list[CaseInfo]) -> list[str]:
+        """Return the directions in which messages go."""
+        ways = {way for info in infos for way, name in self._counters[info.case] if way}
+        return sorted(ways)
+
+    def distribution(self, infos: list[CaseInfo], direction: str) -> Distribution:
+        """Return the latencies of one case in all its repetitions."""
+        counts = np.zeros(BINS, dtype=np.int64)
+        for info in infos:
+            found = self._histograms.get((info.case, direction))
+            if found is not None:
+                counts += found
+        messages = self.counter(infos, "messages", direction)
+        delivered = self.counter(infos, "delivered", direction)
+        study = self.study
+        met = {
+            deadline: self.counter(infos, f"met:{deadline:g}", direction)
+            for deadline in study.deadlines_s
+        }
+        groups = self._latency_groups(infos, direction)
+        intervals = bootstrap_percentiles(
+            groups,
+            study.percentiles,
+            confidence=study.confidence,
+            resamples=study.bootstrap_resamples,
+            seed=study.seed,
+        )
+        percentiles = {}
+        for per_cent, interval in zip(study.percentiles, intervals, strict=True):
+            # The value counts all; the rows that are written down give the interval around it.
+            exact = interval.value
+            if sum(len(group) for group in groups) < messages:
+                exact = histogram_percentile(counts, per_cent, messages - delivered)
+            percentiles[per_cent] = Estimate(exact, interval.low, interval.high)
+        return Distribution(infos[0], direction, counts, messages, delivered, met, percentiles)
+
+    def latencies(self, infos: list[CaseInfo], direction: str) -> npt.NDArray[np.float64]:
+        """Return the latencies that are written down, infinity: never delivered."""
+        groups = self._latency_groups(infos, direction)
+        return np.concatenate(groups) if groups else np.empty(0)
+
+    def _latency_groups(
+        self, infos: list[CaseInfo], direction: str
+    ) -> list[npt.NDArray[np.float64]]:
+        groups: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for info in infos:
+            rows = self.rows_of("messages", info.case)
+            for cem, way, latency, outcome in zip(
+                rows["cem"].to_pylist(),
+                rows["direction"].to_pylist(),
+                rows["latency_s"].to_pylist(),
+                rows["outcome"].to_pylist(),
+                strict=True,
+            ):
+                if way == direction:
+                    late = math.inf if latency is None or outcome != "delivered" else latency
+                    groups[info.case, cem].append(late)
+        # So many groups give an interval narrower than can be drawn.
+        return [np.asarray(values) for values in list(groups.values())[:_MOST_GROUPS]]
+
+    def rows_of(self, name: str, case: int) -> Any:
+        """Return the rows of one case; cases stand in their order, each in one piece."""
+        table = self._tables[name]
+        numbers = table["case"].to_numpy()
+        first, last = np.searchsorted(numbers, [case, case + 1])
+        return table.slice(int(first), int(last - first))
+
+    def _read_counters(self) -> dict[int, dict[tuple[str, str], float]]:
+        found: dict[int, dict[tuple[str, str], float]] = defaultdict(lambda: defaultdict(float))
+        rows = self._tables["counters"].to_pydict()
+        for case, way, name, value in zip(
+            rows["case"], rows["direction"], rows["counter"], rows["value"], strict=True
+        ):
+            found[case][way, name] += value
+        return found
+
+    def _read_histograms(self) -> dict[tuple[int, str], npt.NDArray[np.int64]]:
+        found: dict[tuple[int, str], npt.NDArray[np.int64]] = {}
+        rows = self._tables["histograms"].to_pydict()
+        for case, way, place, count in zip(
+            rows["case"], rows["direction"], rows["bin"], rows["count"], strict=True
+        ):
+            counts = found.setdefault((case, way), np.zeros(BINS, dtype=np.int64))
+            counts[place] += count
+        return found

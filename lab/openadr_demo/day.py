@@ -14,7 +14,7 @@ from lab.openadr_demo.ven import DemoVen
 from lab.openadr_demo.vtn import DemoVtn, ReportWish, new_values
 from openadr_xml import compact
 from smtunnel import (
-    DICTIONARY_IDS,
+    DICTIONARIES,
     ECS46A,
     ECS200,
     CompressionChoice,
@@ -80,9 +80,7 @@ class _Exchanges:
             return
         self.messages += 1
         self.fragments[way, "zlib"] += self._cost(way, text, "zlib")
-        self.fragments[way, "best"] += self._cost(
-            way, compact(text.encode()).decode(), "dictionary"
-        )
+        self.fragments[way, "best"] += self._cost(way, compact(text.encode()).decode(), "auto")
 
     def _cost(self, way: str, text: str, compression: CompressionChoice) -> int:
         # Polls and their answers are the same all day.
@@ -96,7 +94,7 @@ class _Exchanges:
                     originator=Originator.DSRSP if down else Originator.CEM,
                     tunnel_message_id=0,
                     compression=compression,
-                    peer_dictionaries=() if compression == "zlib" else DICTIONARY_IDS,
+                    peer_dictionaries=() if compression == "zlib" else DICTIONARIES,
                 ).payloads
             )
         return self._known[key]

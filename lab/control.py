@@ -17,6 +17,12 @@ and at a DSRSP
     POST /v1/echo?to=EUI[&timeout_s=60]        -> 200 {"seconds": 41.5}
     GET  /v1/capabilities?to=EUI               -> 200 {"capabilities": null or {...}}
 
+and where there is an OpenADR face
+
+::
+
+    GET  /v1/openadr                           -> 200 {"openadr": {...}}
+
 Without ``compact`` the gateway's own setting holds: see "compact" in its configuration.
 ``deadline`` is in seconds since 1970; ``topic`` and ``supersedes`` are for a DSRSP (see
 `dsrsp.Gateway.send`).
@@ -238,6 +244,7 @@ class ControlInterface:
         gateway_errors: the gateway's own errors and the HTTP status of each; the first that fits
             counts.
         asks: the gateway again, if it can ask its CEMs for echoes and capabilities.
+        openadr: tells what stands at the OpenADR face, if there is one.
     """
 
     def __init__(
@@ -248,7 +255,9 @@ class ControlInterface:
         gateway_errors: Mapping[type[Exception], int],
         *,
         asks: AskableGateway | None = None,
+        openadr: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
+        self._openadr = openadr
         self._gateway = gateway
         self._asks = asks
         self._send = send
@@ -267,6 +276,7 @@ class ControlInterface:
                 web.get("/v1/messages/{ref}/statuses", self._stream_statuses),
                 web.get("/v1/received", self._get_received),
                 web.post("/v1/received/{ref}/ack", self._ack),
+                web.get("/v1/openadr", self._get_openadr),
             ]
         )
         if asks is not None:
@@ -348,6 +358,11 @@ class ControlInterface:
         known = asks.capabilities(to)
         told = None if known is None else capabilities_as_dict(known)
         return web.json_response({"capabilities": told})
+
+    async def _get_openadr(self, _request: web.Request) -> web.StreamResponse:
+        if self._openadr is None:
+            return _error(404, "no OpenADR face runs here: its file has no table [openadr]")
+        return web.json_response({"openadr": self._openadr()})
 
     def _asked(self, request: web.Request) -> tuple[AskableGateway, EntityId]:
         to = request.query.get("to")

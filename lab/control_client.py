@@ -177,6 +177,11 @@ class ControlClient:
         told: dict[str, Any] | None = answer["capabilities"]
         return told
 
+    async def openadr(self) -> dict[str, Any]:
+        """Return what stands at the daemon's OpenADR face."""
+        told: dict[str, Any] = (await self._json("GET", "/v1/openadr", "openadr"))["openadr"]
+        return told
+
     async def _raise_for(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 400:
             return

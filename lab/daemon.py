@@ -15,7 +15,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,15 @@ async def run_dsrsp(config_path: Path) -> None:
 
         vens = await stack.enter_async_context(openadr_vens(file.openadr, base, gateway))
         control = await stack.enter_async_context(
-            _control(vens or gateway, send, file.control, base, _DSRSP_ERRORS, asks=gateway)
+            _control(
+                vens or gateway,
+                send,
+                file.control,
+                base,
+                _DSRSP_ERRORS,
+                asks=gateway,
+                openadr=None if vens is None else vens.status,
+            )
         )
         facts: dict[str, Any] = {} if vens is None else {"openadr_push_port": vens.push_port}
         announce_ready("dsrsp", receive_port=gateway.receive_port, control=control, **facts)
@@ -251,7 +259,14 @@ async def run_cem(config_path: Path) -> None:
 
         vtn = await stack.enter_async_context(openadr_vtn(file.openadr, base, gateway, config))
         control = await stack.enter_async_context(
-            _control(vtn or gateway, send, file.control, base, _CEM_ERRORS)
+            _control(
+                vtn or gateway,
+                send,
+                file.control,
+                base,
+                _CEM_ERRORS,
+                openadr=None if vtn is None else vtn.status,
+            )
         )
         announce_ready("cem", control=control, **({} if vtn is None else {"openadr": vtn.url}))
         await stop.wait()
@@ -317,9 +332,10 @@ async def _control(
     gateway_errors: Mapping[type[Exception], int],
     *,
     asks: AskableGateway | None = None,
+    openadr: Callable[[], dict[str, Any]] | None = None,
 ) -> AsyncIterator[str]:
     token = load_or_make_token(base / config.token_file)
-    interface = ControlInterface(gateway, send, token, gateway_errors, asks=asks)
+    interface = ControlInterface(gateway, send, token, gateway_errors, asks=asks, openadr=openadr)
     runner = web.AppRunner(
         interface.app, access_log=None, logger=quiet_logger("control"), shutdown_timeout=1.0
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,6 +80,17 @@ async def test_openleadr_holds_a_whole_session(new_system: Callable[..., LocalSy
         await s.vtn.seen.wait_for("event answered", ven_id, event_id, "optIn", count=3)
         assert s.ven.charger.power_w() == 7400.0
 
+        # Beside it JSON (OpenADR 3) passes the tunnel opaque, both ways, to the applications.
+        json = b'{"objectType":"EVENT","programID":"1","intervals":[{"id":0}]}'
+        async with s.system.control("dsrsp") as dsrsp, s.system.control("cem") as cem:
+            await dsrsp.send(json, to=s.system.identities.device_id)
+            assert [m.message for m in await cem.received(wait_s=10)] == [json]
+            await cem.send(json)
+            assert [m.message for m in await dsrsp.received(wait_s=10)] == [json]
+            assert (await cem.openadr())["ven_id"] == ven_id
+            told = (await dsrsp.openadr())["vens"][str(s.system.identities.device_id)]
+            assert (told["ven_id"], told["vtn_id"]) == (ven_id, "DSRSP_VTN")
+
         # The VTN forgets the VEN: it registers again, and its reports.
         s.vtn.forget(ven_id)
         await s.vtn.seen.wait_for("registered", ven_id, "registration-2")
@@ -88,6 +101,19 @@ async def test_openleadr_holds_a_whole_session(new_system: Callable[..., LocalSy
         await s.ven.deregister()
         assert s.ven.client.registration_id is None
         assert s.vtn.seen.log[-1] == ("deregistered", ven_id, "registration-2")
+        shown = await asyncio.to_thread(
+            subprocess.run,
+            [
+                *(sys.executable, "-W", "error", "-m", "lab", "cem", "openadr"),
+                *("--control", s.system.control_url("cem")),
+                *("--token-file", str(s.system.token_file("cem"))),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "registered: False" in shown.stdout
+        assert "asked oadrPoll" in shown.stdout
         for name in ("dcc-sim", "dsrsp", "cem"):
             assert "Traceback" not in s.system.log(name).read_text()
 

@@ -178,15 +178,16 @@ def write_server_certificate(folder: Path, *, now: float | None = None) -> tuple
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+    for path in (certificate_path, key_path):
+        if path.exists():
+            raise KeyFolderError(
+                f"{path}: there is one already; a new certificate needs new route offers, so make "
+                "it in another folder and name its hash in next_pins first"
+            )
     try:
         _make_folder(certificate_path.parent)
         _write_new(key_path, key_pem)
         _write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
-    except FileExistsError as error:
-        raise KeyFolderError(
-            f"{error.filename}: there is one already; a new certificate needs new route offers, so "
-            "make it in another folder and name its hash in next_pins first"
-        ) from None
     except OSError as error:
         raise KeyFolderError(f"{folder}: cannot write the certificate: {error}") from error
     return certificate_path, key_path

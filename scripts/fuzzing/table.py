@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 
-from fuzzing import files, gb, tunnel, tunnel_2b
+from fuzzing import files, gb, route_2b, tunnel, tunnel_2b
 from fuzzing.engine import Decoder
 
 
 @cache
 def all_decoders() -> tuple[Decoder, ...]:
     """Return all rows of the table."""
-    return (*tunnel.decoders(), *tunnel_2b.decoders(), *gb.decoders(), *files.decoders())
+    return (
+        *tunnel.decoders(),
+        *tunnel_2b.decoders(),
+        *gb.decoders(),
+        *route_2b.decoders(),
+        *files.decoders(),
+    )

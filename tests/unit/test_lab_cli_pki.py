@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from dsrsp.route_2b.tls import make_server_context, read_certificate_sha256
 from gbcs import EntityId, KeyStore, KeyUsage, Role
 from gbcs.pki import DEFAULT_ACCESS_CONTROL_BROKER, DEFAULT_DEVICE, DEFAULT_SUPPLIER
 from lab.cli.app import run
 from lab.errors import KeyFolderError
-from lab.pki_files import write_test_pki
+from lab.keys import read_keystore
+from lab.pki_files import write_server_certificate, write_test_pki
 
 SECOND = EntityId.parse("02-53-4D-54-00-00-00-02")
 
@@ -84,6 +86,26 @@ def test_add_device_where_there_is_no_pki(
 ) -> None:
     assert run(["pki", "add-device", str(tmp_path), SECOND.hex]) == 3
     assert "smtunnel pki init" in capsys.readouterr().err
+
+
+def test_a_certificate_for_route_2b(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["pki", "init", str(tmp_path / "p")]) == 0
+    assert run(["pki", "route-2b-certificate", str(tmp_path / "p")]) == 0
+    told = capsys.readouterr().out
+    folder = tmp_path / "p" / "route-2b"
+    assert (folder / "server.privkey").stat().st_mode & 0o777 == 0o600
+    assert read_certificate_sha256(folder / "server.crt").hex() in told
+    make_server_context(folder / "server.crt", folder / "server.privkey", tls_1_2=False)
+    # Nobody who reads the whole folder stumbles over it.
+    read_keystore([tmp_path / "p"], test_mode=True)
+    assert run(["pki", "show", str(tmp_path / "p")]) == 0
+    before = (folder / "server.crt").read_bytes()
+    assert run(["pki", "route-2b-certificate", str(tmp_path / "p")]) == 3
+    assert "there is one already" in capsys.readouterr().err
+    assert (folder / "server.crt").read_bytes() == before
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(KeyFolderError, match="cannot write the certificate"):
+        write_server_certificate(tmp_path / "file")
 
 
 def test_bad_eui(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

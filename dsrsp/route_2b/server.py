@@ -45,6 +45,7 @@ from smtunnel.routes import RouteOffer
 
 _LOG = logging.getLogger("dsrsp.route_2b")
 _CLOSE_TIMEOUT_S = 2.0
+_INTERNAL_ERROR = 1011
 _BACKLOG = 4096
 _WRITE_LIMIT_OCTETS = 16 * 1024
 _FRAMES_WAITING = 2
@@ -263,7 +264,12 @@ class Route2bServer:
             connection.protocol.max_message_size = self._config.message_octets
             connection.left()
 
-        await self._sessions.serve(face, device, proven)
+        try:
+            await self._sessions.serve(face, device, proven)
+        except Exception:
+            # A fault of ours ends this connection and no other.
+            _LOG.exception("unforeseen error on route 2b with %s", device)
+            await face.close(_INTERNAL_ERROR, "unforeseen error")
 
 
 class WebSocketFace:

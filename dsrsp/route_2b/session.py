@@ -102,6 +102,8 @@ class Sessions:
         try:
             async with asyncio.timeout(self._config.handshake_timeout_s):
                 link, welcome = await self._handshake(connection, device)
+                # Before it knows: its first message may follow at once, and be long.
+                proven()
                 await connection.send(welcome)
         except TimeoutError:
             wait_s = self._config.handshake_timeout_s
@@ -115,7 +117,6 @@ class Sessions:
         except Route2bClosed as closed:
             _LOG.warning("route 2b: %s left before it was proven: %s", device, closed)
         else:
-            proven()
             await self._carry(link)
 
     async def refuse(

@@ -1,4 +1,4 @@
-"""What a connection of route 2b costs: memory, and a message's cryptography against bare OpenSSL."""
+"""What route 2b costs: memory a connection, and a message against its signature alone."""
 
 from __future__ import annotations
 

@@ -198,6 +198,26 @@ async def test_an_application_that_is_slow_slows_the_sender_not_the_memory(bench
         await bench.application.next("received")
 
 
+async def test_a_fault_of_the_application_ends_one_connection_and_is_told(
+    bench: Any, caplog: Any
+) -> None:
+    class Faulty(type(bench.application)):  # type: ignore[misc]
+        async def received(self, device: Any, message: Any) -> None:
+            if message.payload == b"bad":
+                raise RuntimeError("for the test")
+            await super().received(device, message)
+
+    application = bench.application = Faulty()
+    server = await bench.server(application=application)
+    client, told = await bench.up(server)
+    other, _ = await bench.up(server, device=bench.parties.other_device)
+    assert client.send(bench.parties.alert(1, b"bad"))
+    assert "1011 'unforeseen error'" in (await told.next("disconnected"))[1]
+    assert other.send(bench.parties.alert(1, b"good", bench.parties.other_device))
+    assert (await application.next("received"))[3] == b"good"
+    assert "RuntimeError: for the test" in caplog.text
+
+
 async def test_a_storm_is_paced_and_everybody_gets_in(bench: Any, caplog: Any) -> None:
     caplog.set_level(logging.WARNING, "dsrsp.route_2b")
     server = await bench.server(handshakes_at_once=1, handshakes_waiting=2)

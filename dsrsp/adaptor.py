@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from dsrsp.brake import Brake
 from dsrsp.config import DsrspConfig
 from dsrsp.core.correlation import correlate
+from dsrsp.core.own_identity import what_we_have
 from dsrsp.core.refusals import HEALING_CODES, explain_code
 from dsrsp.core.request import Action, Input, Request, State
 from dsrsp.errors import (
@@ -288,7 +289,13 @@ class Adaptor:
     def explain(self, request: Request, code: str) -> str:
         """Say what a response code means for a request and what to do."""
         asked = request.pre_command
-        return explain_code(code, supplier=asked.originator_id, device=asked.target_id)
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        return explain_code(
+            code,
+            supplier=asked.originator_id,
+            device=asked.target_id,
+            have=what_we_have(code, self._keystore, asked.originator_id, now),
+        )
 
     # Correlation and signature
 

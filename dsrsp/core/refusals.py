@@ -28,6 +28,18 @@ _ADVICE: Final = {
     "then send the message again",
     "E21": "{device} got the command or was tried, but did not answer in time: whether it has the "
     "fragment is not known; send the message again when it is reachable",
+    "E30": "the DCC gave the command up: send the message again when {device} is reachable",
+    "E31": "the DCC gave the command up: send the message again when {device} is reachable",
+    "E41": "the DCC knows no pre-command for this counter: it has lost its state, or dcc_url leads "
+    "to another DCC than before: send the message again",
+    "E42": "what was signed for {device} is not what this DCC had made: is another system sending "
+    "as {supplier} under the same counters? Give each its own identity",
+    "E44": "the DCC cannot read what was signed for {device}: compare schema_version, then ask the "
+    "DCC",
+    "E47": "the DCC has this command for {device} already: another system sends as {supplier}, or "
+    "the state is an old copy; set counter_floor above all counters ever used",
+    "E50": "somebody discarded it from the DCC's quarantine: set fragments_per_window below "
+    "{supplier}'s anomaly detection threshold, then send the message again",
     "E40": "the DCC has seen a higher counter of {supplier}: if another system sends as "
     "{supplier}, give each its own identity; if the state is an old copy, set counter_floor above "
     "all counters ever used",
@@ -64,16 +76,20 @@ _RESULTS: Final = {
 }
 
 
-def explain_code(code: str, *, supplier: EntityId, device: EntityId) -> str:
+def explain_code(
+    code: str, *, supplier: EntityId, device: EntityId, have: str | None = None
+) -> str:
     """Say what a DUIS response code means and what to do.
 
     Args:
         code: as the DCC sent it, for instance "E2".
         supplier: our identity in the request.
         device: the request's target.
+        have: what we know of the certificate of ours that the code concerns.
     """
     advice = _ADVICE.get(code, _NO_ADVICE).format(supplier=supplier, device=device)
-    return f"the DCC refused with {code}, {_meaning(code)}: {advice}"
+    facts = "" if have is None else f" ({have})"
+    return f"the DCC refused with {code}, {_meaning(code)}: {advice}{facts}"
 
 
 def _meaning(code: str) -> str:

@@ -18,6 +18,7 @@ from cem.handles import MessageHandle, ReceivedMessage
 from cem.logs import quiet_logger
 from cem.openadr.config import OpenAdrConfig
 from cem.openadr.core.face import Answer, Face, Forward, Wait
+from cem.openadr.core.requests import priority
 from cem.openadr.pushing import VenPusher
 from cem.openadr.store import FaceStore
 from cem.openadr.tls import fingerprint, server_context, split_listen
@@ -268,7 +269,9 @@ class OpenAdrVtn:
     async def _send(self, forward: Forward, certificate: str) -> Answer | None:
         self._face.begun(forward, certificate, self._clock())
         try:
-            handle = await self._gateway.send(forward.payload.octets)
+            handle = await self._gateway.send(
+                forward.payload.octets, priority=priority(forward.payload.kind)
+            )
         except (CemError, TunnelError) as error:
             logger.warning("cannot send an %s of the VEN: %s", forward.payload.kind, error)
             return self._face.not_sent(forward)

@@ -56,6 +56,8 @@ class OpenAdrVens:
         self._clock = clock
         self._push_listener = push_listener
         self._vens: dict[EntityId, CemVen] = {}
+        self._owners: dict[str, EntityId] = {}
+        self._ven_ids: dict[EntityId, str] = {}
         self._others: asyncio.Queue[ReceivedMessage | None] = asyncio.Queue()
         self._stack = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
@@ -150,15 +152,28 @@ class OpenAdrVens:
             config=self._config,
             vtn=self._vtn,
             send=self._gateway.send,
-            save=self._store.save,
+            save=self._save,
             clock=self._clock,
         )
         self._vens[device] = ven
+        self._note_owner(device, state)
         ven.start()
         return ven
 
+    def _save(self, device: EntityId, state: VenState) -> None:
+        self._note_owner(device, state)
+        self._store.save(device, state)
+
+    def _note_owner(self, device: EntityId, state: VenState) -> None:
+        before = self._ven_ids.get(device, "")
+        if before == state.ven_id:
+            return
+        if self._owners.get(before) == device:
+            del self._owners[before]
+        self._ven_ids[device] = state.ven_id
+        if state.ven_id:
+            self._owners[state.ven_id] = device
+
     def _owner_of(self, ven_id: str) -> str | None:
-        for device, ven in self._vens.items():
-            if ven.ven.state.ven_id == ven_id:
-                return str(device)
-        return None
+        owner = self._owners.get(ven_id)
+        return None if owner is None else str(owner)

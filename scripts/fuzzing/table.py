@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fuzzing import files, gb, route_2b, tunnel, tunnel_2b
+from fuzzing import files, gb, openadr, route_2b, tunnel, tunnel_2b
 from fuzzing.engine import Decoder
 
 
@@ -17,4 +17,5 @@ def all_decoders() -> tuple[Decoder, ...]:
         *gb.decoders(),
         *route_2b.decoders(),
         *files.decoders(),
+        *openadr.decoders(),
     )

@@ -105,7 +105,7 @@ class Arrivals:
 
     def _reregister(self, payload: Payload, now: float) -> None:
         """Have the VEN register again; also answer who waits: nothing else will come."""
-        self.state.reregister = True
+        self.state.reregister = self.state.binding is not None
         for waiting in self.state.waiting.values():
             if not waiting.answer and waiting.kind != "oadrCreatePartyRegistration":
                 waiting.answer = payload.octets

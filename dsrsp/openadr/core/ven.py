@@ -121,6 +121,12 @@ class Ven:
                 )
             if self._owner_of(payload.ven_id) not in (None, self._device):
                 return self._refuse(payload, building.NOT_AUTHORIZED, "this venID is another CEM's")
+            if not self.registered and payload.service != "EiRegisterParty":
+                # After a registration that has ended, or when our state was lost.
+                asked, self.state.reregistration_asked = self.state.reregistration_asked, True
+                if asked and payload.kind in TOLD_AT_ONCE:
+                    return Refused(b"", "it has to register first, and was told")
+                return Refused(building.request_reregistration(payload.ven_id), "not registered")
         octets = payload.octets
         if payload.kind == "oadrCreatePartyRegistration":
             octets = self._with_our_transport(payload)

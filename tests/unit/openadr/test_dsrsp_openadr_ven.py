@@ -172,3 +172,18 @@ def test_deregistration_ends_the_polls(cem: Cem, xml: Any, who: str) -> None:
         assert cem.polled(xml.cancel_registration("c")) is not None
         assert cem.answered(xml.canceled_registration("c"), xml.response("c")) is None
     assert not cem.ven.registered
+
+
+def test_a_ven_that_is_not_known_is_told_to_register_and_not_over_and_over(
+    read: Read, xml: Any
+) -> None:
+    cem = Cem(read)
+    first, second = (cem.plan(xml.update_report(f"u{n}")) for n in (1, 2))
+    assert isinstance(first, Refused)
+    assert read(first.answer).kind == "oadrRequestReregistration"
+    assert isinstance(second, Refused)
+    assert second.answer == b""
+    waits = cem.plan(xml.request_event())
+    assert isinstance(waits, Refused)
+    assert read(waits.answer).kind == "oadrRequestReregistration"
+    assert isinstance(cem.plan(xml.registration("r", ven_id="VEN1")), Post)

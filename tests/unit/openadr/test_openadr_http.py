@@ -65,7 +65,7 @@ class TunnelEnd:
         for message in self.unacknowledged.values():
             self._queue.put_nowait(message)
 
-    async def send(self, *arguments: Any) -> Any:
+    async def send(self, *arguments: Any, priority: int = 0) -> Any:
         if self.failing is not None:
             raise self.failing
         message = arguments[-1]

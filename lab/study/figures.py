@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from lab.study.findings import Distribution
 from lab.study.fit import Fit
@@ -28,6 +29,11 @@ from lab.study.histogram import upper_bounds_s
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _LINES = ("-", "--", "-.", ":")
 _GREY = "#666666"
+_MARKS_S: tuple[float, ...] = (
+    *(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 60, 120, 300, 900, 1800, 3600),
+    *(7200, 21_600, 43_200, 86_400, 172_800, 432_000, 864_000),
+)
+_MOST_MARKS = 9
 
 HOPS = {
     "wait_s": ("waiting at the sender", "#999999"),
@@ -54,6 +60,7 @@ _STYLE: Any = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
+    "legend.frameon": False,
     # Without it every run would name the parts of the drawing anew.
     "svg.hashsalt": "smtunnel",
 }
@@ -98,7 +105,7 @@ def cdf(distributions: Sequence[Distribution], title: str, deadlines_s: Sequence
     axes.set_ylim(0, 101)
     axes.set_xlabel("time from hand-over to arrival, seconds (logarithmic)")
     axes.set_ylabel("messages that have arrived, %")
-    axes.set_title(title)
+    _title(axes, title, pad=20)  # the deadlines stand between
     _seconds_axis(axes)
     axes.legend(
         [Line2D([], [], **style) for _, _, style in sorted(ends, key=lambda end: end[0])],
@@ -151,7 +158,7 @@ def against(
     _deadlines(axes, deadlines_s, horizontal=True)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("seconds: median; shade up to 95 %")
-    axes.set_title(title)
+    _title(axes, title)
     _seconds_axis(axes, vertical=True)
     return figure
 
@@ -164,7 +171,7 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
         title: of the figure.
     """
     names = list(rows)
-    figure, axes = _figure(8.6, 1.5 + 0.55 * len(names))
+    figure, axes = _figure(8.6, 1.9 + 0.42 * len(names))
     left = np.zeros(len(names))
     totals = np.asarray([sum(rows[name].values()) for name in names])
     for hop, (label, colour) in HOPS.items():
@@ -191,10 +198,8 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, left.max(initial=1.0) * 1.14)
     axes.set_xlabel("mean seconds of the fragment that made the message whole")
-    axes.set_title(title)
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(0, -0.16 - 0.2 / len(names)), ncols=3, frameon=False
-    )
+    _title(axes, title)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 
@@ -212,7 +217,7 @@ def stages(points: dict[str, list[tuple[float, float]]], title: str, xlabel: str
     axes.set_ylim(bottom=0)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("longest wait, seconds")
-    axes.set_title(title)
+    _title(axes, title)
     _seconds_axis(axes, vertical=True)
     return figure
 
@@ -229,7 +234,7 @@ def backlog(loads: dict[str, tuple[Any, Any]], title: str) -> Figure:
     _names_at_end(axes, ends)
     axes.set_xlabel(f"{name} since the start")
     axes.set_ylabel(f"wait of what arrives then, {name}")
-    axes.set_title(title)
+    _title(axes, title)
     return figure
 
 
@@ -286,8 +291,12 @@ def seconds_text(seconds: float) -> str:
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(figsize=(width, height))
+        figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     return figure, axes
+
+
+def _title(axes: Axes, title: str, pad: float = 10.0) -> None:
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=pad)
 
 
 def _names_at_end(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
@@ -336,13 +345,17 @@ def _deadlines(axes: Axes, deadlines_s: Sequence[float], *, horizontal: bool = F
                 fontsize=8,
                 color=_GREY,
             )
-    if deadlines_s and not horizontal:
-        axes.title.set_position((0, 1.06))
-        axes.set_title(axes.get_title(loc="left"), pad=16)
 
 
 def _seconds_axis(axes: Axes, *, vertical: bool = False) -> None:
+    """Mark times that people count in, where the axis is logarithmic."""
     axis = axes.yaxis if vertical else axes.xaxis
+    low, high = axes.get_ylim() if vertical else axes.get_xlim()
+    marks = [mark for mark in _MARKS_S if low <= mark <= high]
+    if len(marks) > _MOST_MARKS:
+        marks = marks[:: math.ceil(len(marks) / _MOST_MARKS)]
+    axis.set_major_locator(FixedLocator([0.0, *marks] if low <= 0 else marks))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: seconds_text(value) if value > 0 else "0")
 
 

@@ -34,7 +34,7 @@ class FittedTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Times that replace a profile's; what is None stays the profile's.
 
     Attributes:
-        request: all DUIS requests of one fragment and the signing, one distribution.
+        request: from a fragment's beginning to the DCC having its command.
         dispatch: in the DCC before the SM WAN.
         alert: in the DCC behind it, for alerts.
         latency_down: of the SM WAN, by region.
@@ -62,7 +62,7 @@ class FittedTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return replace(
             model,
             regions=regions,
-            request=model.request if self.request is None else (self.request,),
+            request=self.request or model.request,
             dispatch=self.dispatch or model.dispatch,
             alert=self.alert or model.alert,
         )

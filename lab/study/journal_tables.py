@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from lab.study.histogram import bins_of
 from lab.study.tables import Tables, build, from_rows
 
 Event = Mapping[str, Any]
+KnownMessages: TypeAlias = Mapping[tuple[str, int], tuple[str, int]]
 
 _FAILED = ("failed", "rejected", "expired", "aborted")
 _KNOWN = ("reassembled", "answered")
@@ -98,7 +99,8 @@ class JournalReader:
         events: of all journals, in order of time; each may name where it is from in "source",
             which tells the journals of several CEMs apart.
         time_scale: seconds of the case in one second of the journals.
-        types: OpenADR type of each message by its octets' count and direction; may be empty.
+        known: OpenADR type and octets of messages by direction and octets as the journal has them,
+            which are those of the compact form; may be empty.
     """
 
     def __init__(
@@ -106,10 +108,10 @@ class JournalReader:
         events: Sequence[Event],
         *,
         time_scale: float = 1.0,
-        types: Mapping[tuple[str, int], str] | None = None,
+        known: KnownMessages | None = None,
     ) -> None:
         self._scale = time_scale
-        self._types = types or {}
+        self._known = known or {}
         self._by_component: dict[str, list[Event]] = defaultdict(list)
         for event in events:
             self._by_component[str(event["component"])].append(event)
@@ -335,6 +337,7 @@ class JournalReader:
 
     def _message_row(self, case: int, number: int, message: _Message) -> dict[str, Any]:
         direction = "down" if message.downlink else "up"
+        name, octets = self._known.get((direction, message.octets), ("", message.octets))
         outcome = "unfinished"
         if message.received is not None:
             outcome = "delivered"
@@ -345,9 +348,9 @@ class JournalReader:
             "message": number,
             "cem": message.device,
             "region": self._regions.get(message.device, ""),
-            "type": self._types.get((direction, message.octets), ""),
+            "type": name,
             "direction": direction,
-            "message_octets": message.octets,
+            "message_octets": octets,
             "fragments": message.fragments,
             "transmissions": len(message.transmissions),
             "handed_over_s": self._since(self._began, message.t),

@@ -32,7 +32,7 @@ from lab.study.parcels import (
     check_case,
     compression_of,
     dsrsp_settings,
-    types_of,
+    known_messages,
 )
 from lab.study.script import play
 from lab.study.tables import Tables
@@ -40,6 +40,7 @@ from lab.study.tables import Tables
 _POLL_S = 60.0
 _ACQUAINTANCE_TRIES = 3000
 _ACQUAINTANCE_PAUSE_S = 0.1
+_SETTLING_S = 30.0
 _DAEMONS = ("dcc-sim", "dsrsp", "cem")
 
 
@@ -68,7 +69,9 @@ class LiveEngine:
                 events = asyncio.run(_run(case, Path(folder), surroundings))
             except LabError as error:
                 raise EngineError(f"{case.title}: {error}") from None
-        reader = JournalReader(events, time_scale=network.live_time_scale, types=types_of(case))
+        reader = JournalReader(
+            events, time_scale=network.live_time_scale, known=known_messages(case)
+        )
         return reader.tables(case.number, case.deadlines_s)
 
 
@@ -89,7 +92,7 @@ async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dic
         LocalSystem(folder, folder / "pki", settings=settings) as system,
         system.control("dsrsp") as dsrsp,
         system.control("cem") as cem,
-        _LiveEnds(system, dsrsp, cem, compression_of(case)) as ends,
+        _LiveEnds(system, dsrsp, cem, case) as ends,
     ):
         await ends.get_acquainted()
         await play(
@@ -122,11 +125,12 @@ class _LiveEnds:
     """Both ends of a local system, through their control interfaces."""
 
     def __init__(
-        self, system: LocalSystem, dsrsp: ControlClient, cem: ControlClient, compression: str
+        self, system: LocalSystem, dsrsp: ControlClient, cem: ControlClient, case: Case
     ) -> None:
         self._device = system.identities.device_id
         self._dsrsp, self._cem = dsrsp, cem
-        self._compression = compression
+        self._compression = compression_of(case)
+        self._scale = case.network.live_time_scale
         self._awaited = Awaited()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -154,6 +158,8 @@ class _LiveEnds:
         """
         for _ in range(_ACQUAINTANCE_TRIES):
             if await self._dsrsp.capabilities(self._device) is not None:
+                # What the CEM said is answered, too: let that end.
+                await asyncio.sleep(_SETTLING_S / self._scale)
                 return
             await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
         raise EngineError(

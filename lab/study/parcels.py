@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.study.cases import Case
 from lab.study.errors import EngineError
+from lab.study.journal_tables import KnownMessages
 from lab.study.payloads import messages_of
 from openadr_xml import compact
 
@@ -75,15 +76,15 @@ def compression_of(case: Case) -> str:
     return "auto" if case.route.dictionary else "zlib"
 
 
-def types_of(case: Case) -> dict[tuple[str, int], str]:
-    """Return the types of a workload's messages by direction and octets, as journals know them."""
-    types = {}
+def known_messages(case: Case) -> KnownMessages:
+    """Return a workload's messages by direction and octets, as journals know them."""
+    known = {}
     for seed in range(4):
         for message in messages_of(case.workload, seed):
             way = "down" if message.downlink else "up"
             for octets in (message.octets, compact(message.octets)):
-                types[way, len(octets)] = message.name
-    return types
+                known[way, len(octets)] = (message.name, len(message.octets))
+    return known
 
 
 class Awaited:

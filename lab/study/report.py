@@ -28,6 +28,14 @@ _XLABELS = {
     "route.carrier_down_chars": "what one command carries, characters",
     "workload.spread_s": "time over which the CEMs begin, seconds",
 }
+_NAMES = {
+    "workload.cems": "the number of CEMs",
+    "workload.message_octets": "message size",
+    "network.loss": "loss",
+    "route.fragments_in_flight": "fragments in flight",
+    "route.carrier_down_chars": "size of a command",
+    "workload.spread_s": "how suddenly all begin",
+}
 _WAYS = {"down": "to the CEM", "up": "to the DSRSP"}
 _ENGINES = {
     "fleet": "fleet model",
@@ -66,14 +74,14 @@ class _Report:
     def build(self) -> Page:
         """Put the page together."""
         results, page = self._results, self._page
-        page.section("Which route meets which deadline")
-        page.add(self._deadlines())
-        page.section("What stands on what")
+        page.section("What the times stand on")
         page.add(
-            "<p>No measured times of the real network are public. A time is no better than "
+            "<p>No measured times of the real network are public. A time below is no better than "
             "what it is made from.</p>"
         )
         page.add(assumptions_of(results.study))
+        page.section("Which route meets which deadline")
+        page.add(self._deadlines())
         for experiment in results.study.experiments:
             if results.groups(experiment.name):
                 self._experiment(experiment)
@@ -267,7 +275,7 @@ class _Report:
                 values = [point[0] for points in lines.values() for point in points]
                 figure = figures.against(
                     lines,
-                    f"{what}: latency against {path.partition('.')[2].replace('_', ' ')}",
+                    f"{what}: latency against {_NAMES.get(path, path)}",
                     label,
                     logarithmic=min(values) > 0 and max(values) / min(values) > 20,
                     deadlines_s=self._results.study.deadlines_s,

@@ -25,7 +25,7 @@ from lab.study.parcels import (
     check_case,
     compression_of,
     dsrsp_settings,
-    types_of,
+    known_messages,
 )
 from lab.study.script import play
 from lab.study.tables import Tables
@@ -33,8 +33,8 @@ from lab.virtual_system import VirtualSettings, VirtualSystem
 from lab.virtual_time import NothingLeftToHappen, run_virtual
 
 _MOST_CEMS = 10_000
-_ACQUAINTANCE_TRIES = 360
-_ACQUAINTANCE_PAUSE_S = 10.0
+_ACQUAINTANCE_TRIES = 12
+_ACQUAINTANCE_PAUSE_S = 300.0
 # What the tables need of a journal; octets of messages would fill the memory.
 _DROPPED = ("xml", "octets", "payload")
 
@@ -93,7 +93,9 @@ class VirtualEngine:
             run_virtual(_run(case, settings, surroundings))
         except (VirtualError, NothingLeftToHappen, DsrspError, CemError) as error:
             raise EngineError(f"{case.title}: {error}") from None
-        return JournalReader(events, types=types_of(case)).tables(case.number, case.deadlines_s)
+        return JournalReader(events, known=known_messages(case)).tables(
+            case.number, case.deadlines_s
+        )
 
 
 async def _run(case: Case, settings: VirtualSettings, surroundings: Surroundings) -> None:
@@ -137,9 +139,10 @@ class _VirtualEnds:
         """
         gateway, _ = await self._system.dsrsp.running()
         for _ in range(_ACQUAINTANCE_TRIES):
+            # What they say of themselves is answered, too: let that end.
+            await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
             if all(gateway.capabilities(device) is not None for device in self._numbers):
                 return
-            await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
 
     async def carry(self, cem: int, message: StoryMessage) -> bool:
         """Send a message, see `lab.study.script.Ends`."""

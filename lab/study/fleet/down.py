@@ -118,9 +118,7 @@ class Downlink:
         self._started[rows, columns] = at
         self._sent[rows] += 1
         self.transmissions += count
-        request = np.zeros(count)
-        for distribution in model.request:
-            request += draw(distribution, count, numbers)
+        request = draw(model.request, count, numbers)
         dispatch = draw(model.dispatch, count, numbers)
         sent = at + request + dispatch
         arrives, back, wan = self._copies(rows, sent)

@@ -134,7 +134,7 @@ class FleetModel:
         case: what it is made of.
         messages: of one turn, in order.
         regions: at least one.
-        request: the DCC's times for the requests of one fragment; they add up.
+        request: the DCC's time for the transform of one fragment.
         dispatch: from there to the SM WAN.
         response: from the SM WAN to the DSRSP.
         alert: the same for an alert.
@@ -148,7 +148,7 @@ class FleetModel:
     case: Case
     messages: tuple[MessageModel, ...]
     regions: tuple[RegionModel, ...]
-    request: tuple[Distribution, ...]
+    request: Distribution | None
     dispatch: Distribution | None
     response: Distribution | None
     alert: Distribution | None
@@ -177,15 +177,13 @@ def model_of(case: Case, fitted: FittedTimes | None = None) -> FleetModel:
     """
     profile = profile_of(case.network)
     dcc, retries = profile.dcc, profile.retries
-    request = [dcc.transform] if case.route.transform else []
-    request.append(dcc.send_command)
     storm = profile.alert_storm
-    times = tuple(parameter.value for parameter in request if parameter is not None)
     model = FleetModel(
         case=case,
         messages=_messages(case),
         regions=_regions(case, profile),
-        request=times,
+        # What the acknowledgement takes delays nobody: the command is on its way meanwhile.
+        request=_value(dcc.transform) if case.route.transform else None,
         dispatch=_value(dcc.dispatch),
         response=_value(dcc.response),
         alert=_value(dcc.alert),

@@ -1,0 +1,198 @@
+"""The study's command, whole: files in, tables, figures and page out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from lab.cli.app import run
+from lab.study.findings import Results
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SMALL = """
+name = "small"
+title = "A small study"
+question = "Does it all hold together?"
+bootstrap_resamples = 50
+[[routes]]
+name = "2a"
+kind = "2a"
+[[routes]]
+name = "2b"
+kind = "2b"
+[[workloads]]
+name = "dispatch"
+kind = "dispatch"
+cems = 60000
+spread_s = 7200.0
+[[workloads]]
+name = "trial"
+kind = "dispatch"
+cems = 24
+spread_s = 60.0
+[[networks]]
+name = "half and half"
+regions = { north = 1, central-south = 1 }
+[[experiments]]
+name = "routes"
+workloads = ["dispatch"]
+[[experiments]]
+name = "more at once"
+workloads = ["dispatch"]
+vary = { "workload.cems" = [1000, 100000], "workload.spread_s" = [0.0] }
+[[experiments]]
+name = "engines"
+engines = ["virtual", "fleet"]
+routes = ["2a"]
+workloads = ["trial"]
+"""
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study") / "small.toml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(study_file: Path) -> Path:
+    out = study_file.parent / "results"
+    assert run(["study", "run", str(study_file), "--out", str(out), "--workers", "2"]) == 0
+    return out
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".parquet", ".csv", ".md")
+    }
+
+
+def test_a_second_run_with_other_workers_gives_the_same_octets(
+    study_file: Path, results: Path
+) -> None:
+    again = study_file.parent / "again"
+    arguments = ["study", "run", str(study_file), "--out", str(again), "--workers", "1"]
+    assert run([*arguments, "--no-report"]) == 0
+    assert digests(again) == digests(results)
+    assert len(digests(results)) == 13
+
+
+def test_the_page_needs_nothing_from_elsewhere(results: Path) -> None:
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "A small study" in page
+    assert page.index("assumed") < page.index("Which route meets which deadline")
+    for address in re.findall(r'(?:src|href)="([^"]*)"', page):
+        assert address.startswith(("#", "figures/"))
+        if address.startswith("figures/"):
+            assert (results / address).is_file()
+    assert page.count("<svg") >= 6
+    assert "<script" not in page
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names))
+
+
+def test_findings_and_manifest_say_what_the_tables_do(results: Path) -> None:
+    found = Results(results)
+    manifest = json.loads((results / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["cases"] == len(found.cases) == 8
+    assert {info.engine for info in found.cases} == {"fleet", "virtual"}
+    findings = json.loads((results / "findings.json").read_text(encoding="utf-8"))
+    by_route = {
+        one["route"]: one
+        for one in findings
+        if one["experiment"] == "routes" and one["direction"] == "down"
+    }
+    assert by_route["2b"]["percentiles"]["50"][0] < 1 < by_route["2a"]["percentiles"]["50"][0]
+    agreement = [one["ks_distance"] for one in findings if "ks_distance" in one]
+    assert len(agreement) == 2
+    # 24 values each: below this they may come from one distribution (5 %).
+    assert max(agreement) < 0.39
+
+
+def test_results_are_never_mixed_with_those_of_before(
+    study_file: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["study", "run", str(study_file), "--out", str(results)]) == 3
+    assert "holds results already" in capsys.readouterr().err
+
+
+def test_times_are_fitted_and_taken_back(
+    study_file: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = study_file.parent / "fitted.json"
+    number = next(i.case for i in Results(results).cases if i.engine == "virtual")
+    arguments = ["study", "fit", str(results), "--case", str(number), "--out", str(fitted)]
+    assert run([*arguments, "--json"]) == 0
+    parts = {one["part"]: one for one in json.loads(capsys.readouterr().out)["fits"]}
+    assert {"request", "dispatch", "latency_down", "latency_up"} <= set(parts)
+    assert parts["dispatch"]["distribution"]["median_s"] == pytest.approx(0.5, rel=0.4)
+    out = study_file.parent / "with-fitted"
+    arguments = ["study", "run", str(study_file), "--out", str(out), "--fitted", str(fitted)]
+    assert run([*arguments, "--no-report", "--workers", "1"]) == 0
+    assert digests(out)["messages.parquet"] != digests(results)["messages.parquet"]
+
+
+def test_the_notebook_runs(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTUNNEL_STUDY_RESULTS", str(results))
+    notebook = nbformat.read(ROOT / "specs/study.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    pictures = [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert pictures
+
+
+def test_real_processes_measured_live_and_from_their_journals(tmp_path: Path) -> None:
+    study = tmp_path / "live.toml"
+    live = SMALL.split("[[workloads]]")[0].replace('"small"', '"live"')
+    study.write_text(
+        live
+        + """
+[[workloads]]
+name = "one home"
+kind = "session"
+cems = 1
+[[networks]]
+name = "nothing between"
+profile = "none"
+live_time_scale = 30.0
+[[experiments]]
+name = "live"
+engines = ["live"]
+routes = ["2a"]
+""",
+        encoding="utf-8",
+    )
+    assert run(["study", "run", str(study), "--out", str(tmp_path / "live")]) == 0
+    rows = Results(tmp_path / "live").table("messages").to_pylist()
+    assert [row["outcome"] for row in rows] == ["delivered"] * 7
+    assert {row["type"] for row in rows} >= {"oadrDistributeEvent", "oadrUpdateReport"}
+    assert all(row["latency_s"] > 0 for row in rows)
+
+    assert run(["demo", "--keep", str(tmp_path / "demo")]) == 0
+    journals = [str(tmp_path / "demo" / f"{name}.journal") for name in ("dsrsp", "cem", "dcc-sim")]
+    measured = tmp_path / "measured"
+    assert run(["study", "from-journals", "--out", str(measured), *journals]) == 0
+    with_dcc = Results(measured)
+    assert [row["outcome"] for row in with_dcc.table("messages").to_pylist()] == ["delivered"] * 7
+    assert with_dcc.counter(with_dcc.cases, "duis_requests") > 0
+    # A real DCC gives no journal: latencies are known all the same.
+    assert run(["study", "from-journals", "--out", str(tmp_path / "without"), *journals[:2]]) == 0
+    without = Results(tmp_path / "without").table("messages").to_pylist()
+    assert [row["latency_s"] for row in without] == [
+        row["latency_s"] for row in with_dcc.table("messages").to_pylist()
+    ]

@@ -138,8 +138,10 @@ class DccSimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             {eui}-device-ka.pem, each read when it is first needed; read by the caller.
         duis_schema: path of the DUIS schema's main file; read by the caller.
         schema_version: schemaVersion of what the DCC sends of its own accord.
-        device_connect_timeout_s: how long a command waits for its device to connect (else E20).
-        device_response_timeout_s: how long a delivered command waits for a response (else E21).
+        device_connect_timeout_s: how long a command waits for its device to connect (else E20),
+            in seconds of network time, where the network's profile does not say it.
+        device_response_timeout_s: how long a delivered command waits for a response (else E21);
+            the same.
         device_proof_timeout_s: how long a connecting device may take to prove its key.
         request_timeout_s: how long a user may take to send the body of a request.
         post_timeout_s: how long one POST to a user may take.
@@ -152,6 +154,11 @@ class DccSimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         posts_in_flight: how many POSTs to one user may be under way at once.
         counter_window: how many of the latest originator counters are remembered for each user;
             an older one is stale.
+        commands_per_device: how many accepted commands may wait for one device; more are refused
+            (COMMAND_ROOM). What is released from quarantine comes on top.
+        postings_per_user: how many messages may wait to be posted to one user; with so many its
+            commands are refused (COMMAND_ROOM), and alerts for it are dropped with an error in
+            the log. Responses to accepted commands come on top.
         quarantine_limit: how many commands of one user anomaly detection may hold back.
         response_copies: how often each response and alert is posted; more than once shows a
             user duplicates.
@@ -162,7 +169,8 @@ class DccSimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             TOML file; "none": messages pass at once.
         network_seed: the same seed gives the same network.
         network_time_scale: seconds of network time in one second; 60 passes a minute of network
-            in a second. The other times of this configuration are not scaled.
+            in a second. The device's two time-outs are network time; the other times of this
+            configuration are not scaled.
         scenario: path of a TOML file with faults; read by the caller.
     """
 
@@ -191,6 +199,8 @@ class DccSimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hold_limit_s: float = 172_800.0
     posts_in_flight: int = 8
     counter_window: int = 16_384
+    commands_per_device: int = 1_000
+    postings_per_user: int = 100_000
     quarantine_limit: int = 10_000
     response_copies: int = 1
     response_delay_s: float = 0.0
@@ -238,6 +248,8 @@ _POSITIVE = (
     "hold_limit_s",
     "posts_in_flight",
     "counter_window",
+    "commands_per_device",
+    "postings_per_user",
     "quarantine_limit",
     "network_time_scale",
 )

@@ -44,6 +44,7 @@ class Check(enum.Enum):
     CORRELATION = enum.auto()
     GBCS_SIGNATURE = enum.auto()
     MAC = enum.auto()
+    COMMAND_ROOM = enum.auto()
     QUARANTINE_ROOM = enum.auto()
     ANOMALY = enum.auto()
     RELEASED = enum.auto()
@@ -151,6 +152,10 @@ CHECKS: dict[Check, CheckRow] = {
     Check.MAC: CheckRow(
         Code.SYSTEM_ERROR,
         "the device's key-agreement certificate is there and good, so that a MAC can be added",
+    ),
+    Check.COMMAND_ROOM: CheckRow(
+        Code.SYSTEM_ERROR,
+        "there is room for one more command to the device, and for what is posted to the user",
     ),
     Check.QUARANTINE_ROOM: CheckRow(
         Code.SYSTEM_ERROR, "the user's quarantine has room for what breaks a threshold"

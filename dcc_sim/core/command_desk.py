@@ -78,6 +78,26 @@ class CommandDesk:
             if row.state is CommandState.ACCEPTED:
                 self._dispatch(self._await(row, now), now)
 
+    def check_room(self, user: EntityId, device: EntityId) -> None:
+        """COMMAND_ROOM: what waits for one device, and to be posted to one user, is bounded.
+
+        Raises:
+            RequestRefused: there is no room for one more.
+        """
+        config = self._state.config
+        if len(self._by_device.get(device, ())) >= config.commands_per_device:
+            raise RequestRefused(
+                Check.COMMAND_ROOM,
+                f"{config.commands_per_device} commands wait for {device} already: wait for the "
+                "responses to some",
+            )
+        if not self._outbox.has_room(user):
+            raise RequestRefused(
+                Check.COMMAND_ROOM,
+                f"{config.postings_per_user} messages wait to be posted to {user} already: its "
+                "receive address must take some",
+            )
+
     def accept(self, row: CommandRow, now: float) -> None:
         """Take over a command in state ACCEPTED, or LOCAL: that one goes nowhere."""
         self._state.storage.save_accepted(row)
@@ -181,16 +201,14 @@ class CommandDesk:
     @property
     def _contact_timeout_s(self) -> float:
         own = self._retries.contact_timeout_s
-        if own is None:
-            return self._state.config.device_connect_timeout_s
-        return self._network.real_s(own.value)
+        usual = self._state.config.device_connect_timeout_s
+        return self._network.real_s(usual if own is None else own.value)
 
     @property
     def _response_timeout_s(self) -> float:
         own = self._retries.response_timeout_s
-        if own is None:
-            return self._state.config.device_response_timeout_s
-        return self._network.real_s(own.value)
+        usual = self._state.config.device_response_timeout_s
+        return self._network.real_s(usual if own is None else own.value)
 
     def _dispatch(self, pending: _Pending, now: float) -> None:
         """Give a command to the network, and see to it that it is sent again in time."""
@@ -362,6 +380,10 @@ class CommandDesk:
         if not verdict.passes:
             self._discard(alert)
             return
+        for user in recipients:
+            if not self._outbox.has_room(user):
+                self._drop(alert, user)
+        recipients = [user for user in recipients if self._outbox.has_room(user)]
         postings = [
             posting
             for user in recipients
@@ -377,6 +399,21 @@ class CommandDesk:
             f"alert {alert.alert_code:04X} of {alert.originator_id}, counter "
             f"{alert.originator_counter}, for {', '.join(map(str, recipients))}",
         )
+
+    def _drop(self, alert: Alert, user: EntityId) -> None:
+        reference = f"{alert.originator_id}:{user}:{alert.originator_counter}"
+        limit = self._state.config.postings_per_user
+        reason = f"{limit} messages wait to be posted to {user} already"
+        self._state.journal.record(
+            "post",
+            reference=reference,
+            user=str(user),
+            kind="DeviceAlertBody",
+            outcome="dropped",
+            reason=reason,
+            octets=0,
+        )
+        self._state.note(Severity.ERROR, f"dropped alert {reference}: {reason}")
 
     def _discard(self, alert: Alert) -> None:
         reference = f"{alert.originator_id}:{alert.target_id}:{alert.originator_counter}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,10 +39,18 @@ class Outbox:
         # When to try again, what, after which failure: an entry of an earlier failure is void.
         self._pauses: list[tuple[float, int, int]] = []
         self._unreached: dict[EntityId, dict[int, None]] = {}
+        self._counts: Counter[EntityId] = Counter()
         self._take(state.stored_postings, now, 0.0)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def has_room(self, user: EntityId) -> bool:
+        """Say whether fewer messages wait for a user than are allowed.
+
+        What must not be lost, as responses to accepted commands, is taken all the same.
+        """
+        return self._counts[user] < self._state.config.postings_per_user
 
     def enqueue(self, rows: Sequence[PostingRow], now: float, *, delay_s: float = 0.0) -> None:
         """Take over messages that are already saved.
@@ -66,6 +74,7 @@ class Outbox:
                 continue
             retry_until = now + delay_s + self._state.config.post_limit_s
             waiting = self._waiting[row.posting_id] = _Waiting(row, retry_until)
+            self._counts[row.user] += 1
             ready = self._ready.setdefault(row.user, deque())
             if delay_s > 0:
                 waiting.paused = True
@@ -79,6 +88,7 @@ class Outbox:
         waiting = self._waiting.pop(posting_id, None)
         if waiting is None:
             return
+        self._counts[waiting.row.user] -= 1
         self._state.storage.delete_posting(posting_id)
         user = waiting.row.user
         self._in_flight[user].discard(posting_id)
@@ -109,6 +119,7 @@ class Outbox:
         self._in_flight[row.user].discard(posting_id)
         if now >= row.created + config.hold_limit_s:
             del self._waiting[posting_id]
+            self._counts[row.user] -= 1
             self._state.storage.delete_posting(posting_id)
             self._tell("dropped", row, reason)
             self._state.note(

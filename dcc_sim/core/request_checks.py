@@ -35,6 +35,7 @@ from dcc_sim.ports import CommandRow, CommandState
 from gbcs.certificates import Role
 from gbcs.crypto import verify_message
 from gbcs.duis import (
+    OtherBody,
     ParsedRequest,
     ReadInventory,
     Request,
@@ -196,7 +197,7 @@ def check_command_variant(submission: Submission, _state: State, _keys: Keys) ->
         )
     carries_signed = isinstance(request.body, SignedPreCommandBody)
     wants_signed = request.command_variant in SIGNED_PRE_COMMAND_VARIANTS
-    if carries_signed != wants_signed:
+    if carries_signed != wants_signed and not _is_not_offered(request.body):
         raise RequestRefused(
             Check.COMMAND_VARIANT,
             f"command variant {request.command_variant} "
@@ -224,10 +225,25 @@ def check_offered(submission: Submission, _state: State, _keys: Keys) -> None:
             Check.OFFERED,
             f"service {variant} is not simulated; {', '.join(OFFERED)} are",
         )
+    if isinstance(body, OtherBody) and _is_not_offered(body):
+        raise RequestRefused(Check.OFFERED, _NOT_OFFERED[body.element])
     if isinstance(body, UpdateInventory) and body.status is None:
         raise RequestRefused(
             Check.OFFERED, f"{body.change} is not simulated; a change of a device's status is"
         )
+
+
+_NOT_OFFERED = {
+    "FirstInSequence": "sequenced requests are not simulated: send the requests one by one",
+    "PrecedingServiceRequestID": "sequenced requests are not simulated: send the requests one by "
+    "one",
+    "ExecutionDateTime": "future-dated commands are not simulated, and 6.14.1 has none: send it "
+    "when it is due",
+}
+
+
+def _is_not_offered(body: object) -> bool:
+    return isinstance(body, OtherBody) and body.element in _NOT_OFFERED
 
 
 _NON_DEVICE_BODIES = {

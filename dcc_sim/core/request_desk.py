@@ -156,6 +156,8 @@ class RequestDesk:
         except CertificateError as error:
             raise RequestRefused(Check.MAC, f"cannot add the MAC: {error}") from None
         variant = request.service_reference_variant
+        if request.command_variant != LOCAL_DELIVERY_ALONE:
+            self._commands.check_room(request.originator_id, request.target_id)
         broken = self._anomalies.broken(request.originator_id, variant, submission.now)
         if broken is not None:
             self._quarantine.check_room(request.originator_id)

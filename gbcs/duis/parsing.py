@@ -220,8 +220,10 @@ def _parse(
 def _request(cursor: Cursor, schema_version: str) -> Request:
     header = cursor.inside("Header")
     request_id = RequestId.parse_untrusted(header.token("RequestID"))
-    if header.peek() in ("FirstInSequence", "PrecedingServiceRequestID"):
-        raise header.error("sequenced requests are not supported: send the requests one by one")
+    sequence = None
+    while (name := header.peek()) in ("FirstInSequence", "PrecedingServiceRequestID"):
+        header.skip(name)
+        sequence = name
     variant = _number(header, "CommandVariant", _DIGIT)
     reference = header.text("ServiceReference")
     reference_variant = header.text("ServiceReferenceVariant")
@@ -229,6 +231,8 @@ def _request(cursor: Cursor, schema_version: str) -> Request:
     body = cursor.inside("Body")
     content = _request_body(body)
     body.end()
+    if sequence is not None:
+        content = OtherBody(sequence)
     return Request(
         originator_id=request_id.originator_id,
         target_id=request_id.target_id,
@@ -256,8 +260,8 @@ def _request_body(body: Cursor) -> RequestBody:
             return UpdateAlcDescriptions(tuple(labels))
         case "SignedPreCommand":
             signed = body.inside("SignedPreCommand")
-            if signed.peek() == "ExecutionDateTime":
-                raise signed.error("future-dated commands are not supported: send when due")
+            if (future := signed.peek()) == "ExecutionDateTime":
+                return OtherBody(future)
             payload = signed.base64("GBCSPayload")
             signed.end()
             return SignedPreCommandBody(payload)

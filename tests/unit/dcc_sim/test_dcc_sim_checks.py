@@ -335,6 +335,32 @@ def other_critical_service(kit):
     return "serviceT", kit.requests.octets(request)
 
 
+@case(Check.OFFERED)
+def sequenced_request(kit):
+    octets = kit.requests.octets(kit.requests.transform())
+    first = b"</sr:RequestID><sr:FirstInSequence>true</sr:FirstInSequence>"
+    return "serviceT", kit.requests.signed_again(octets.replace(b"</sr:RequestID>", first))
+
+
+@case(Check.OFFERED)
+def request_after_another(kit):
+    octets = kit.requests.octets(kit.requests.transform(2))
+    before = f"{kit.requests.transform(1).request_id}"
+    preceding = f"</sr:RequestID><sr:PrecedingServiceRequestID>{before}"
+    preceding += "</sr:PrecedingServiceRequestID>"
+    octets = octets.replace(b"</sr:RequestID>", preceding.encode())
+    return "serviceT", kit.requests.signed_again(octets)
+
+
+@case(Check.OFFERED)
+def future_dated_command(kit):
+    octets = kit.requests.octets(kit.requests.signed())
+    when = b"<sr:SignedPreCommand><sr:ExecutionDateTime>2030-01-01T00:00:00.00Z"
+    when += b"</sr:ExecutionDateTime>"
+    octets = octets.replace(b"<sr:SignedPreCommand>", when)
+    return "serviceS", kit.requests.signed_again(octets)
+
+
 @case(Check.GBCS_FORMAT)
 def payload_truncated(kit):
     made = sign_pre_command(kit.requests.pre_command(), kit.pki.supplier_signer).to_bytes()
@@ -431,6 +457,7 @@ OTHERWISE = {
     Check.COUNTER_STALE: "test_counter_below_the_window",
     Check.ALREADY_ACCEPTED: "test_signed_pre_command_is_taken_once",
     Check.MAC: "test_device_without_a_certificate",
+    Check.COMMAND_ROOM: "test_dcc_sim_commands.py",
     Check.QUARANTINE_ROOM: "test_dcc_sim_quarantine.py",
     Check.ANOMALY: "test_dcc_sim_quarantine.py",
     Check.RELEASED: "test_dcc_sim_quarantine.py",

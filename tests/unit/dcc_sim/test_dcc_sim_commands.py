@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dcc_sim.core.checks import CHECKS, Check
 from dcc_sim.core.effects import Deliver, Post
 from dcc_sim.core.services import Service
 from gbcs import (
@@ -275,3 +276,56 @@ def test_everything_is_journalled(accepted, answer, names):
         ("gbcs", "response", None, None),
         ("duis", "response", "out", "ServiceResponseBody"),
     ]
+
+
+def test_what_waits_for_a_device_is_bounded(accepted, requests, answer, names):
+    core = accepted(1, 2, commands_per_device=2)
+    for counter, device in ((3, names["device"]), (4, names["other_device"])):
+        transform = requests.transform(counter, target_id=device)
+        assert core.code("serviceT", requests.octets(transform)) == "I0"
+    full = requests.octets(requests.signed(3))
+    assert core.code("serviceS", full) == CHECKS[Check.COMMAND_ROOM].code
+    core.effects()
+    assert any("2 commands wait for" in note for note in core.notes)
+    pre_command = requests.pre_command(4, target_id=names["other_device"])
+    payload = sign_pre_command(pre_command, requests.pki.supplier_signer).to_bytes()
+    other = requests.signed(4, payload=payload, target_id=names["other_device"])
+    assert core.code("serviceS", requests.octets(other)) == "I99"
+    core.dcc.handle_connected(names["device"], core.now)
+    core.dcc.receive_untrusted_message(names["device"], answer(1).to_bytes(), core.now)
+    assert core.code("serviceS", full) == "I99"
+
+
+def test_what_waits_for_a_user_is_bounded_but_for_responses(accepted, requests, answer, names):
+    core = accepted(1, postings_per_user=2)
+    device = names["device"]
+    core.dcc.handle_connected(device, core.now)
+    for counter in (1, 2, 3):
+        core.dcc.receive_untrusted_message(device, requests.alert(counter).to_bytes(), core.now)
+    posts = core.posts()
+    assert len(posts) == 4  # two alerts, each to both users
+    assert sum("dropped alert" in note for note in core.notes) == 2
+    assert core.code("serviceT", requests.octets(requests.transform(2))) == "I0"
+    signed = requests.octets(requests.signed(2))
+    assert core.code("serviceS", signed) == CHECKS[Check.COMMAND_ROOM].code
+    core.dcc.receive_untrusted_message(device, answer(1).to_bytes(), core.now)
+    posts += core.posts()
+    assert len(posts) == 5
+    for post in posts:
+        core.dcc.handle_posted(post.posting_id)
+    assert core.code("serviceS", signed) == "I99"
+
+
+@pytest.mark.parametrize(("connects", "code"), [(False, "E20"), (True, "E21")])
+def test_time_outs_of_devices_are_network_time(accepted, names, connects, code):
+    core = accepted(1, network_time_scale=10.0)
+    if connects:
+        core.dcc.handle_connected(names["device"], core.now)
+        core.effects()
+    core.now += 2.9
+    core.dcc.handle_timer(core.now)
+    assert core.posts() == []
+    core.now += 0.2
+    core.dcc.handle_timer(core.now)
+    (post,) = core.posts()
+    assert parse_untrusted_response(post.xml).message.response_code == code

@@ -233,7 +233,6 @@ ONE_LABEL = b'<sr:ALCSHCALCSDescription index="1">'
         (swap(b"90-B3-D5-1F-30-01-00-00:", b"90B3D51F30010000:"), "identifier"),
         (swap(b"90-B3-D5-1F-30-01-00-00:", b":"), "identifier"),
         (swap(b">6.14<", b">six<"), "service reference"),
-        (swap(b"<sr:CommandV", b"<sr:FirstInSequence>1</sr:FirstInSequence><sr:CommandV"), "seque"),
         (swap(ONE_LABEL, b'<sr:ALCSHCALCSDescription index="0">'), "label index"),
         (swap(ONE_LABEL, b'<sr:ALCSHCALCSDescription index="5">'), "rising"),
         (swap(ONE_LABEL, b'<sr:ALCSHCALCSDescription index="x">'), "expected 1 to 5"),
@@ -253,6 +252,22 @@ def test_no_request(laboratory: Any, change: Callable[[bytes], bytes], says: str
         parse_untrusted_request(change(octets))
 
 
+def test_sequenced_requests_can_be_read_to_be_refused(laboratory: Any) -> None:
+    octets = build_request(REQUESTS[0], laboratory.user_signer)
+    first = b"<sr:FirstInSequence>true</sr:FirstInSequence>"
+    before = f"<sr:PrecedingServiceRequestID>{REQUESTS[0].request_id}"
+    before += "</sr:PrecedingServiceRequestID>"
+    for added, element in (
+        (first, "FirstInSequence"),
+        (before.encode(), "PrecedingServiceRequestID"),
+        (first + before.encode(), "PrecedingServiceRequestID"),
+    ):
+        changed = octets.replace(b"<sr:CommandV", added + b"<sr:CommandV")
+        request = parse_untrusted_request(changed).message
+        assert request.request_id == REQUESTS[0].request_id
+        assert request.body == OtherBody(element)
+
+
 def test_no_signed_pre_command(laboratory: Any) -> None:
     octets = build_request(REQUESTS[1], laboratory.user_signer)
     payload = base64.b64encode(bytes(range(256)))
@@ -260,8 +275,8 @@ def test_no_signed_pre_command(laboratory: Any) -> None:
         with pytest.raises(DuisFormatError, match="GBCSPayload is not base64"):
             parse_untrusted_request(octets.replace(payload, bad))
     dated = b"<sr:ExecutionDateTime>2026-01-01T00:00:00Z</sr:ExecutionDateTime><sr:GBCSPayload>"
-    with pytest.raises(DuisFormatError, match="future-dated"):
-        parse_untrusted_request(octets.replace(b"<sr:GBCSPayload>", dated))
+    later = parse_untrusted_request(octets.replace(b"<sr:GBCSPayload>", dated)).message
+    assert later.body == OtherBody("ExecutionDateTime")
     wrapped = octets.replace(payload, payload[:76] + b"\r\n" + payload[76:] + b"\n")
     assert parse_untrusted_request(wrapped).message == REQUESTS[1]
 

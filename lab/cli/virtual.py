@@ -18,8 +18,8 @@ from rich.table import Table
 from dcc_sim import DccSimError
 from gbcs.ports import Clock, Journal
 from lab.cli.app import EXIT_NO, CommandFailed
-from lab.scenario_file import read_scenario
 from lab.journal import JsonLinesJournal
+from lab.scenario_file import read_scenario
 from lab.virtual_accounts import WRONG
 from lab.virtual_faults import FaultPlan, every_fault
 from lab.virtual_run import RunPlan, RunReport, run_plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ from lab.openadr_demo.charger import Charger
 from lab.openadr_demo.vtn import Happenings
 
 _RETRY_S = 1.0
+_TRY_AGAIN = 469
+_REQUEST_ID = re.compile("<requestID[^>]*>([^<]+)<")
 
 
 class DemoVen:
@@ -49,6 +52,10 @@ class DemoVen:
         )
         self.client.add_handler("on_event", self._on_event)
         self.client.add_handler("on_update_event", self._on_update_event)
+        self._reports_request_id = ""
+        self._reports_unanswered = False
+        self.client.hooks["before_send_xml"].append(self._note_request)
+        self.client.hooks["after_parse_xml"].append(self._note_answer)
 
     async def __aenter__(self) -> DemoVen:
         return self
@@ -64,9 +71,13 @@ class DemoVen:
             self.client.client_session = None
             await self.client.run()
             if self.client.registration_id:
-                await self.seen.add("registered", self.client.ven_id, self.client.registration_id)
-                return
+                break
             await asyncio.sleep(_RETRY_S)
+        await self.seen.add("registered", self.client.ven_id, self.client.registration_id)
+        while self._reports_unanswered:
+            # openleadr offers its reports once, whatever the VTN says.
+            await asyncio.sleep(_RETRY_S)
+            await self.client.register_reports(self.client.reports)
 
     async def deregister(self) -> None:
         """Cancel the registration."""
@@ -74,6 +85,17 @@ class DemoVen:
             self.client.report_queue_task.cancel()
         await self.client.cancel_party_registration()
         await self.seen.add("deregistered", self.client.registration_id)
+
+    def _note_request(self, text: str) -> None:
+        if "<oadr:oadrRegisterReport " in text:
+            found = _REQUEST_ID.search(text)
+            self._reports_request_id = "" if found is None else found[1]
+
+    def _note_answer(self, _kind: str, payload: dict[str, Any]) -> None:
+        # Polls go on meanwhile: which answer this is only its requestID tells.
+        answered = payload.get("response", {})
+        if answered.get("request_id") == self._reports_request_id:
+            self._reports_unanswered = answered.get("response_code") == _TRY_AGAIN
 
     def _measure(self) -> float:
         return self.charger.power_w()

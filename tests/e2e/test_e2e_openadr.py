@@ -32,7 +32,10 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def session(
-    new_system: Callable[..., LocalSystem], *, listen: str = "127.0.0.1:0"
+    new_system: Callable[..., LocalSystem],
+    *,
+    listen: str = "127.0.0.1:0",
+    patience_s: float = 8.0,
 ) -> AsyncIterator[Session]:
     second = timedelta(seconds=1)
     async with (
@@ -41,7 +44,10 @@ async def session(
     ):
         settings = {
             # Reports come each second here, which no alert storm protection would bear.
-            "cem": f'alerts_per_window = 0\n[openadr]\nlisten = "{listen}"',
+            "cem": f"""alerts_per_window = 0
+                [openadr]
+                listen = "{listen}"
+                patience_s = {patience_s}""",
             "dsrsp": f'[openadr]\nvtn_url = "http://127.0.0.1:{vtn.port}/OpenADR2/Simple/2.0b"',
         }
         async with (
@@ -147,3 +153,23 @@ async def test_in_shortened_time_next_to_nothing_crosses(tmp_path: Path, test_pk
     # messages. Of polls and queries nothing does, whose fragments would be five times as many.
     assert counts.crossed_messages_down + counts.crossed_messages_up <= 26
     assert counts.fragments_share < 0.05
+
+
+async def test_a_way_that_is_slower_than_the_ven_is_patient(
+    new_system: Callable[..., LocalSystem],
+) -> None:
+    async with session(new_system, patience_s=0.001) as s:
+        event = [(datetime.now(UTC), timedelta(hours=1), 2000.0)]
+        event_id = s.vtn.send_event("ven-of-home-cem", event)
+        await s.ven.register()
+        await s.vtn.seen.wait_for("created")
+        await s.ven.seen.wait_for("event", event_id)
+        await s.vtn.seen.wait_for("event answered", s.ven.client.ven_id, event_id)
+        async with s.system.control("cem") as cem:
+            counts = (await cem.openadr())["counts"]
+        assert counts["out of patience"] >= 3
+        assert counts["answered late"] >= 2
+        # However often the VEN tried, each request crossed once.
+        for kind in ("oadrCreatePartyRegistration", "oadrRegisterReport", "oadrRequestEvent"):
+            assert counts[f"crossed {kind}"] == 1, kind
+        assert len([what for what in s.vtn.seen.log if what[0] == "registered"]) == 1

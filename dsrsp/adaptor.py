@@ -88,14 +88,16 @@ class LiveRequest:
 
     ``ended`` is set when news from the receive address has ended it; ``trouble`` is the last
     thing that went wrong, told when the time is up. A repeated transform has the octets of
-    the first, kept in ``transform_request``. ``resumed`` is True when an earlier process, or an
-    earlier try, may have had it transformed.
+    the first, kept in ``transform_request``; no counter is signed twice in one process, for
+    ``signed_pre_command`` is kept while it is not stored. ``resumed`` is True when an earlier
+    process, or an earlier try, may have had it transformed.
     """
 
     request: Request
     resumed: bool = False
     ended: Ending = field(default_factory=Ending)
     transform_request: bytes | None = None
+    signed_pre_command: SignedPreCommand | None = None
     pre_command: bytes = b""
     failures: int = 0
     trouble: str | None = None
@@ -118,7 +120,8 @@ class Adaptor:
         dcc: posts to the DCC.
         signer: the supplier's digital-signature key.
         xml_signer: the supplier's XML-signing key.
-        clock: the wall clock.
+        wall: the wall clock: certificates are valid, or not, by it.
+        clock: what deadlines are measured by; see `dsrsp.steady`.
         random_octets: for the jitter of pauses.
         apply: gives a request an input; stores what must be stored and tells the message.
             ``apply(request, input, **news) -> Action``; raises StorageError with nothing changed.
@@ -133,6 +136,7 @@ class Adaptor:
         dcc: DccClient,
         signer: PreCommandSigner,
         xml_signer: XmlSigner,
+        wall: Clock,
         clock: Clock,
         random_octets: Randomness,
         apply: Callable[..., Action],
@@ -143,6 +147,7 @@ class Adaptor:
         self._dcc = dcc
         self._signer = signer
         self._xml_signer = xml_signer
+        self._wall = wall
         self._clock = clock
         self._random_octets = random_octets
         self._apply = apply
@@ -258,7 +263,7 @@ class Adaptor:
                 parsed.verify(
                     self._keystore,
                     role=Role.XML_SIGNING_DCC,
-                    at=datetime.fromtimestamp(self._clock(), UTC),
+                    at=datetime.fromtimestamp(self._wall(), UTC),
                 )
         except (DuisError, CertificateError) as error:
             raise AnswerNotBelieved(f"the DCC's answer cannot be believed: {error}") from None
@@ -289,7 +294,7 @@ class Adaptor:
     def explain(self, request: Request, code: str) -> str:
         """Say what a response code means for a request and what to do."""
         asked = request.pre_command
-        now = datetime.fromtimestamp(self._clock(), UTC)
+        now = datetime.fromtimestamp(self._wall(), UTC)
         return explain_code(
             code,
             supplier=asked.originator_id,
@@ -303,8 +308,10 @@ class Adaptor:
         request = live.request
         try:
             pre_command = correlate(request.pre_command, live.pre_command)
-            await self._within(live, self._brake.wait)
-            body = SignedPreCommandBody((await self._sign(live, pre_command)).to_bytes())
+            if live.signed_pre_command is None:
+                await self._within(live, self._brake.wait)
+                live.signed_pre_command = await self._sign(live, pre_command)
+            body = SignedPreCommandBody(live.signed_pre_command.to_bytes())
             octets = self._build(request, _SEND_VARIANT, body)
         except (CorrelationFailed, SigningFailed, GbcsError) as error:
             logger.error("request %d is not signed: %s", request.originator_counter, error)
@@ -315,6 +322,7 @@ class Adaptor:
             request,
             Input.SIGNATURE,
             signed_request=octets,
+            signed_at=self._clock(),
             deadline=self._clock() + self._config.response_timeout_s,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from gbcs.ports import Clock
 from smtunnel.pacing import Pace
@@ -21,7 +22,7 @@ class Brake:
     """Lets commands go on one by one.
 
     Args:
-        clock: the wall clock.
+        clock: see `dsrsp.steady`.
         per_window: the most in any window; None: any number.
         window_s: length of the window, in seconds.
         stops_on_quarantine: whether nothing goes while the DCC holds commands in quarantine.
@@ -41,6 +42,15 @@ class Brake:
         self._quarantined: set[int] = set()
         self._free = asyncio.Event()
         self._free.set()
+
+    def restore(self, signed: Iterable[float]) -> None:
+        """Count what earlier processes signed.
+
+        Args:
+            signed: when, in seconds, in order.
+        """
+        for at in signed:
+            self._pace.count(at)
 
     @property
     def quarantined(self) -> frozenset[int]:

@@ -223,6 +223,12 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"fragments_per_window must be above 0, not {self.fragments_per_window}; "
                 "leave it out for no limit"
             )
+        if self.fragments_per_window is not None and self.keep_requests_s < self.window_s:
+            raise ConfigurationError(
+                f"keep_requests_s is {self.keep_requests_s:g} s: with fragments_per_window it must "
+                f"be at least window_s, {self.window_s:g} s, for what was signed is counted again "
+                "after a restart"
+            )
         if not self.dcc_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"dcc_url must be http://… or https://…, not {self.dcc_url!r}")
         if not self.receive_path.startswith("/"):

@@ -31,6 +31,7 @@ from dsrsp.ports import DccClient, Storage
 from dsrsp.receiver import Receiver
 from dsrsp.requests import Requests
 from dsrsp.signing import CheckedSigner, LocalSigner, PreCommandSigner
+from dsrsp.steady import SteadyClock
 from dsrsp.store import SqliteStore
 from dsrsp.tunnel import Tunnel
 from gbcs.certificates import KeyUsage, Role
@@ -122,7 +123,8 @@ class Gateway:
             )
             stack.callback(storage.close)
             self._check_own_certificates(self._clock())
-            now = self._clock()
+            steady = SteadyClock(self._clock, wall_ahead_s=storage.load_wall_ahead())
+            now = steady()
             storage.forget_finished(
                 before=now - self._config.keep_finished_s,
                 requests_before=now - self._config.keep_requests_s,
@@ -137,7 +139,7 @@ class Gateway:
             # Ends before what it uses: the store and the client.
             stack.push_async_callback(self._close)
             self._storage_open = storage
-            self._open(storage, dcc, signer, xml_signer)
+            self._open(storage, steady, dcc, signer, xml_signer)
             if self._dcc is None:
                 self._receiver = await stack.enter_async_context(
                     Receiver(
@@ -190,24 +192,31 @@ class Gateway:
                 logger.error("what is sent now will be refused: %s", error)
 
     def _open(
-        self, storage: Storage, dcc: DccClient, signer: PreCommandSigner, xml_signer: XmlSigner
+        self,
+        storage: Storage,
+        steady: SteadyClock,
+        dcc: DccClient,
+        signer: PreCommandSigner,
+        xml_signer: XmlSigner,
     ) -> None:
         inbox = self._inbox_open = Inbox(storage.unacknowledged())
         tunnel = self._tunnel_open = Tunnel(
             self._config,
             storage=storage,
             inbox=inbox,
-            clock=self._clock,
+            wall=self._clock,
+            clock=steady,
             random_octets=self._random_octets,
             journal=self._journal,
             tell=self._tell,
         )
         brake = Brake(
-            self._clock,
+            steady,
             per_window=self._config.fragments_per_window,
             window_s=self._config.window_s,
             stops_on_quarantine=self._config.stop_on_quarantine,
         )
+        brake.restore(storage.signed_since(steady() - self._config.window_s))
         requests = self._requests_open = Requests(
             self._config,
             storage=storage,
@@ -221,7 +230,8 @@ class Gateway:
             dcc=dcc,
             signer=signer,
             xml_signer=xml_signer,
-            clock=self._clock,
+            wall=self._clock,
+            clock=steady,
             random_octets=self._random_octets,
             apply=requests.apply,
             brake=brake,

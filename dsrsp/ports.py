@@ -100,6 +100,14 @@ class Storage(Protocol):
         """Let go of everything."""
         ...
 
+    def load_wall_ahead(self) -> float:
+        """How far the wall clock was ahead of the times in here, in seconds; 0: nobody said."""
+        ...
+
+    def keep_wall_ahead(self, wall_ahead_s: float) -> None:
+        """Keep how far the wall clock is ahead, in seconds."""
+        ...
+
     def check_writable(self) -> None:
         """Prove that something can be written: cheaper than to begin what must be stored."""
         ...
@@ -139,6 +147,10 @@ class Storage(Protocol):
 
     def unfinished_requests(self) -> list[Request]:
         """Requests that have not ended, in the order of their counters."""
+        ...
+
+    def signed_since(self, since: float) -> list[float]:
+        """When commands were signed, from a time on, in order: of requests that are kept."""
         ...
 
     def unacknowledged(self) -> list[IncomingMessage]:

@@ -24,7 +24,7 @@ from smtunnel.policy import Result
 
 logger = logging.getLogger("dsrsp")
 
-_STORED = frozenset({Action.KEEP, Action.AWAIT, Action.FINISH, Action.NOTE_LATE})
+_STORED = frozenset({Action.KEEP, Action.AWAIT, Action.FINISH, Action.NOTE, Action.NOTE_LATE})
 
 _NAMES = tuple(field.name for field in fields(Request))
 _values = attrgetter(*_NAMES)
@@ -67,6 +67,8 @@ class Requests:
         """Take up what an earlier process left unfinished."""
         self._adaptor = adaptor
         for request in self._storage.unfinished_requests():
+            if request.held:
+                self._brake.hold(request.originator_counter)
             self._run(LiveRequest(request, resumed=True))
 
     def withdraw_ended(self) -> None:
@@ -119,7 +121,12 @@ class Requests:
             stored = None
         if stored is None or self._live.get(counter) is not live:
             return live
-        again = self._live[counter] = LiveRequest(stored, resumed=True)
+        again = self._live[counter] = LiveRequest(
+            stored,
+            resumed=True,
+            transform_request=live.transform_request,
+            signed_pre_command=live.signed_pre_command,
+        )
         return again
 
     def withdraw(self, ref: str, *, index: int | None, reason: str) -> None:
@@ -242,8 +249,8 @@ class Requests:
             logger.warning("request %d: %s", error.originator_counter, note)
             if live is not None:
                 live.trouble = note
-                if error.quarantined:
-                    self._brake.hold(error.originator_counter)
+            if error.quarantined and self.apply(request, Input.QUARANTINED) is Action.NOTE:
+                self._brake.hold(error.originator_counter)
             return
         repeated = error.code in self._config.repeat_codes and request.posts > 1
         what = Input.REPEAT_REFUSAL if repeated else Input.REFUSAL

@@ -23,12 +23,14 @@ from gbcs.errors import FormatError
 from gbcs.messages import PreCommand, parse_untrusted
 from smtunnel import DeliveryState, MessageStatus
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS owner (id INTEGER PRIMARY KEY CHECK (id = 1), supplier BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS originator_counter (
     id INTEGER PRIMARY KEY CHECK (id = 1), reserved BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1), wall_ahead_s REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS tunnel (key TEXT PRIMARY KEY, octets BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS message (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, device BLOB NOT NULL,
@@ -41,7 +43,7 @@ CREATE TABLE IF NOT EXISTS request (
     originator_counter BLOB PRIMARY KEY, ref TEXT NOT NULL, fragment_index INTEGER NOT NULL,
     attempt INTEGER NOT NULL, pre_command BLOB NOT NULL, state TEXT NOT NULL, deadline REAL,
     signed_request BLOB, posts INTEGER NOT NULL, results BLOB, reason TEXT,
-    ended_at REAL) WITHOUT ROWID;
+    signed_at REAL, held INTEGER NOT NULL, ended_at REAL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS request_ended ON request (ended_at);
 CREATE TABLE IF NOT EXISTS received (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, device BLOB NOT NULL,
@@ -55,12 +57,16 @@ _STATUS_COLUMNS: Final = (
 _MESSAGE_COLUMNS: Final = f"ref, device, deadline, topic, {_STATUS_COLUMNS}"
 _REQUEST_COLUMNS: Final = (
     "ref, fragment_index, attempt, pre_command, state, deadline, signed_request, posts, results, "
-    "reason"
+    "reason, signed_at, held"
 )
 _COUNTER_OCTETS: Final = 8
 
 # Interim states hold nothing that is worth a write: after a restart they begin again.
-_KEPT_AS: Final = {State.TRANSFORMING: State.RESERVED, State.CORRELATING: State.RESERVED}
+_KEPT_AS: Final = {
+    State.TRANSFORMING: State.RESERVED,
+    State.CORRELATING: State.RESERVED,
+    State.SENDING: State.SIGNED,
+}
 
 
 def _octets(counter: int) -> bytes:
@@ -169,6 +175,16 @@ class SqliteStore:
                 (_octets(up_to),),
             )
 
+    def load_wall_ahead(self) -> float:
+        """Return how far the wall clock was ahead of the times in here, in seconds."""
+        rows = self._all("SELECT wall_ahead_s FROM clock")
+        return float(rows[0][0]) if rows else 0.0
+
+    def keep_wall_ahead(self, wall_ahead_s: float) -> None:
+        """Keep how far the wall clock is ahead."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (wall_ahead_s,))
+
     def check_writable(self) -> None:
         """Prove that something can be written."""
         with self._transaction():
@@ -214,7 +230,7 @@ class SqliteStore:
         )
 
     def _put_request(self, request: Request, now: float) -> None:
-        marks = ", ".join("?" * 12)
+        marks = ", ".join("?" * 14)
         self._db.execute(
             f"INSERT OR REPLACE INTO request (originator_counter, {_REQUEST_COLUMNS}, "  # noqa: S608
             f"ended_at) VALUES ({marks})",
@@ -230,6 +246,8 @@ class SqliteStore:
                 request.posts,
                 None if request.results is None else bytes(request.results),
                 request.reason,
+                request.signed_at,
+                request.held,
                 now if request.final else None,
             ),
         )
@@ -285,7 +303,8 @@ class SqliteStore:
         return [self._request(row) for row in rows]
 
     def _request(self, row: tuple[Any, ...]) -> Request:
-        ref, index, attempt, octets, state, deadline, signed_request, posts, results, reason = row
+        ref, index, attempt, octets, state, deadline, signed_request, *rest = row
+        posts, results, reason, signed_at, held = rest
         try:
             pre_command = parse_untrusted(octets)
         except FormatError as error:
@@ -303,7 +322,14 @@ class SqliteStore:
             posts=posts,
             results=None if results is None else tuple(results),
             reason=reason,
+            signed_at=signed_at,
+            held=bool(held),
         )
+
+    def signed_since(self, since: float) -> list[float]:
+        """Return when commands were signed, from a time on, in order."""
+        query = "SELECT signed_at FROM request WHERE signed_at >= ? ORDER BY signed_at"
+        return [at for (at,) in self._all(query, since)]
 
     def unacknowledged(self) -> list[IncomingMessage]:
         """Return received messages without an ack, oldest first."""

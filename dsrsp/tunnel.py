@@ -19,6 +19,7 @@ from dsrsp.inbox import Inbox
 from dsrsp.news import News, received_ref
 from dsrsp.ports import Changes, IncomingMessage, SentMessage, Storage
 from dsrsp.sent_messages import SentMessages, joined
+from dsrsp.steady import SteadyClock
 from dsrsp.tunnel_settings import receipt_settings, receive_limits, send_policy
 from gbcs.counters import OriginatorCounter
 from gbcs.entity_id import EntityId
@@ -42,6 +43,8 @@ from smtunnel.send_events import Transmit
 logger = logging.getLogger("dsrsp")
 
 _FORGET_EVERY_S: Final = 86_400.0
+_LOOK_EVERY_S: Final = 60.0
+"""The longest sleep while anything is due later."""
 _PUT_OFF: Final = frozenset({IgnoreReason.BUSY, IgnoreReason.TOO_MANY_PEERS})
 
 
@@ -68,7 +71,8 @@ class Tunnel:
         config: the gateway's settings.
         storage: keeps everything.
         inbox: takes whole messages from CEMs.
-        clock: the wall clock.
+        wall: the wall clock: callers give their deadlines in it.
+        clock: what all else is measured by; where the wall clock was set, that is stored.
         random_octets: names messages and spreads retries.
         journal: writes down what happens.
         tell: called with each new status of a message.
@@ -80,7 +84,8 @@ class Tunnel:
         *,
         storage: Storage,
         inbox: Inbox,
-        clock: Clock,
+        wall: Clock,
+        clock: SteadyClock,
         random_octets: Randomness,
         journal: Journal,
         tell: Callable[[MessageStatus], None],
@@ -88,6 +93,7 @@ class Tunnel:
         self._config = config
         self._storage = storage
         self._inbox = inbox
+        self._wall = wall
         self._clock = clock
         self._random_octets = random_octets
         self._news = News(journal)
@@ -214,6 +220,10 @@ class Tunnel:
         return effects
 
     def _store(self, changes: Changes, now: float) -> None:
+        if (wall_ahead_s := self._clock.moved()) is not None:
+            logger.warning("the wall clock was set: it is %+.1f s from ours", wall_ahead_s)
+            self._storage.keep_wall_ahead(wall_ahead_s)
+            self._clock.note(wall_ahead_s)
         if changes:
             self._storage.keep(changes, now=now)
 
@@ -232,7 +242,7 @@ class Tunnel:
                 ref=received_ref(EntityId(m.peer), m.first_counter, m.tunnel_message_id),
                 device=EntityId(m.peer),
                 message=m.message,
-                received_at=now,
+                received_at=self._wall(),
             )
             for m in effects.received
         ]
@@ -285,9 +295,12 @@ class Tunnel:
             return
         delay_s: float | None = self._config.retry_max_s
         if self._endpoint is not None:
-            timers = (self._endpoint.get_timer(), self._sent.next_deadline)
-            due = min((timer for timer in timers if timer is not None), default=None)
-            delay_s = None if due is None else max(0.0, due - self._clock())
+            timer, deadline = self._endpoint.get_timer(), self._sent.next_deadline
+            delays = [] if timer is None else [timer - self._clock()]
+            if deadline is not None:
+                delays.append(deadline - self._wall())
+            # Somebody may set the wall clock meanwhile.
+            delay_s = max(0.0, min(*delays, _LOOK_EVERY_S)) if delays else None
         if delay_s is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(delay_s, self._on_timer)
@@ -302,7 +315,7 @@ class Tunnel:
 
     def _end_overdue(self) -> None:
         """End the messages whose deadlines have passed, and tell what the CEM may have of them."""
-        while (overdue := self._sent.take_overdue(self._clock())) is not None:
+        while (overdue := self._sent.take_overdue(self._wall())) is not None:
             ref = overdue.status.ref
             why = functools.partial(deadline_passed, deadline=overdue.deadline or 0.0)
             try:
@@ -353,7 +366,7 @@ class Tunnel:
                 to supersede went to another.
             StorageError: it could not be stored.
         """
-        wishes.check(self._clock())
+        wishes.check(self._wall())
         older = self._superseded(device, wishes)
         waiting = self._sent.waiting(device)
         if waiting >= self._config.max_queued_messages_per_device:

@@ -61,6 +61,7 @@ class Input(enum.Enum):
     RESPONSE = "the device's response is here and verified"
     TIMER = "the time is up"
     WITHDRAW = "its message has ended"
+    QUARANTINED = "the DCC holds it back until somebody releases or discards it there"
     RESUME = "this process has restarted"
 
 
@@ -73,6 +74,7 @@ class Action(enum.Enum):
     SEND = "post the signed pre-command"
     AWAIT = "store the new state, wait for the device's response until the deadline"
     FINISH = "store the new state, tell the message"
+    NOTE = "store what is known now"
     NOTE_LATE = "write down that the device answered after we gave up"
     IGNORE = "nothing: a duplicate, or out of place"
 
@@ -107,10 +109,11 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
         _I.KEPT: (_S.SENDING, _A.SEND),
         _I.RESUME: (_S.SENDING, _A.SEND),
         _I.WITHDRAW: (_S.WITHDRAWN, _A.FINISH),
-        # The three below only after a restart: it may have been posted before.
+        # The four below only after a restart: it may have been posted before.
         _I.RESPONSE: (_S.ANSWERED, _A.FINISH),
         _I.REFUSAL: (_S.REFUSED, _A.FINISH),
         _I.TIMER: (_S.TIMED_OUT, _A.FINISH),
+        _I.QUARANTINED: (_S.SIGNED, _A.NOTE),
     },
     _S.SENDING: {
         _I.ACKNOWLEDGED: (_S.ACCEPTED, _A.AWAIT),
@@ -123,12 +126,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
         _I.TIMER: (_S.TIMED_OUT, _A.FINISH),
         # The DCC may have it, but where it has not, it must not get it now.
         _I.WITHDRAW: (_S.WITHDRAWN, _A.FINISH),
+        # An alert, too, can be faster than the acknowledgement.
+        _I.QUARANTINED: (_S.SENDING, _A.NOTE),
     },
     _S.ACCEPTED: {
         _I.REFUSAL: (_S.REFUSED, _A.FINISH),
         _I.RESPONSE: (_S.ANSWERED, _A.FINISH),
         _I.TIMER: (_S.TIMED_OUT, _A.FINISH),
         _I.RESUME: (_S.ACCEPTED, _A.AWAIT),
+        _I.QUARANTINED: (_S.ACCEPTED, _A.NOTE),
     },
     _S.UNCONFIRMED: {
         _I.ACKNOWLEDGED: (_S.ACCEPTED, _A.AWAIT),
@@ -136,6 +142,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, tuple[State, Action]]]] = {
         _I.RESPONSE: (_S.ANSWERED, _A.FINISH),
         _I.TIMER: (_S.TIMED_OUT, _A.FINISH),
         _I.RESUME: (_S.UNCONFIRMED, _A.AWAIT),
+        _I.QUARANTINED: (_S.UNCONFIRMED, _A.NOTE),
     },
     _S.ANSWERED: {},
     _S.REFUSED: {_I.RESPONSE: (_S.REFUSED, _A.NOTE_LATE)},
@@ -153,6 +160,7 @@ OUTSIDE_INPUTS: Final = frozenset(
         Input.RESPONSE,
         Input.TIMER,
         Input.WITHDRAW,
+        Input.QUARANTINED,
     }
 )
 """Inputs that can come at any time: where the table has no line for one, nothing happens.
@@ -181,9 +189,10 @@ class Request:
 
     ``pre_command`` is what is asked for, the measure of correlation. ``attempt`` counts the
     requests for the same fragment. ``posts`` counts the attempts to post the signed pre-command,
-    those of earlier processes as one. ``deadline`` is in seconds since 1970. ``results`` are the
-    device's, one for each label. ``heals`` says of a refusal that another request for the same
-    fragment may do better.
+    those of earlier processes as one. ``deadline`` and ``signed_at`` are in the seconds of
+    `dsrsp.steady`. ``results`` are the device's, one for each label. ``heals`` says of a refusal
+    that another request for the same fragment may do better. ``held``: the DCC has it in
+    quarantine.
     """
 
     message_ref: str
@@ -197,6 +206,8 @@ class Request:
     reason: str | None = None
     heals: bool = False
     attempt: int = 1
+    signed_at: float | None = None
+    held: bool = False
 
     @property
     def originator_counter(self) -> int:
@@ -214,6 +225,7 @@ class Request:
         *,
         deadline: float | None = None,
         signed_request: bytes | None = None,
+        signed_at: float | None = None,
         results: tuple[int, ...] | None = None,
         reason: str | None = None,
         heals: bool = False,
@@ -224,6 +236,7 @@ class Request:
             what: the input.
             deadline: the new deadline, if this input sets one.
             signed_request: with SIGNATURE, the octets to post.
+            signed_at: with SIGNATURE, when, in seconds.
             results: with RESPONSE, the device's results.
             reason: why, in words for a person; kept where it explains the end of the request.
             heals: with a refusal: whether another request may do better.
@@ -241,6 +254,7 @@ class Request:
             self.deadline = deadline
         if signed_request is not None:
             self.signed_request = signed_request
+            self.signed_at = signed_at
         if results is not None:
             self.results = results
         if reason is not None and action is not Action.NOTE_LATE:
@@ -248,4 +262,5 @@ class Request:
             self.heals = heals
         if action is Action.SEND:
             self.posts += 1
+        self.held = not self.final and (self.held or what is Input.QUARANTINED)
         return action

@@ -44,6 +44,7 @@ ACTIONS = {
     "send": Action.SEND,
     "await": Action.AWAIT,
     "finish": Action.FINISH,
+    "note": Action.NOTE,
     "late": Action.NOTE_LATE,
 }
 COLUMNS = (
@@ -59,6 +60,7 @@ COLUMNS = (
     (Input.RESPONSE, "- - - D/finish D/finish D/finish D/finish - X/late O/late W/late"),
     (Input.TIMER, "- O/finish O/finish O/finish O/finish O/finish O/finish - - - -"),
     (Input.WITHDRAW, "W/finish W/finish W/finish W/finish W/finish - - - - - -"),
+    (Input.QUARANTINED, "- - - S/note P/note A/note U/note - - - -"),
     (Input.RESUME, "T/transform ! ! P/send ! A/await U/await ! ! ! !"),
 )
 CELLS = [

@@ -30,6 +30,10 @@ class Acquaintances:
         """Return what a peer understands; None while that is not known."""
         return self._known.get(peer)
 
+    def peers(self) -> list[bytes]:
+        """Return those of whom it is known."""
+        return list(self._known)
+
     def learn(self, peer: bytes, capabilities: Capabilities) -> bytes | None:
         """Take what a peer says it understands.
 

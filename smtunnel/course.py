@@ -239,7 +239,9 @@ class Course:
     def tell(
         self, events: list[SenderEvent], message: OutgoingMessage, status: MessageStatus
     ) -> None:
-        """Tell a status, if it is news."""
+        """Tell a status, and the routes that the message has taken, if any of it is news."""
+        if not message.routes <= status.routes:
+            status = replace(status, routes=status.routes | message.routes)
         if status != message.status:
             message.status = status
             if not message.control:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from smtunnel.errors import LocalError
+from smtunnel.route_choice import Route
 
 
 class DeliveryState(enum.Enum):
@@ -64,6 +65,7 @@ class MessageStatus:
         tunnel_message_id: its id in the fragments' headers, None while it has none.
         first_counter: the originator counter of its fragment 0, None while it has none.
         receipt_expected: True when the other end confirms messages by receipts: SENT is not final.
+        routes: by which it goes or has gone since it began; none while it is queued.
     """
 
     ref: str
@@ -76,6 +78,7 @@ class MessageStatus:
     tunnel_message_id: int | None = None
     first_counter: int | None = None
     receipt_expected: bool = False
+    routes: frozenset[Route] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("fragments_accepted", "fragments_delivered"):
@@ -116,6 +119,7 @@ def begin_again(status: MessageStatus, fragments_total: int) -> MessageStatus:
         fragments_delivered=0,
         tunnel_message_id=None,
         first_counter=None,
+        routes=frozenset(),
     )
 
 
@@ -128,6 +132,7 @@ def advance(
     fragments_delivered: int | None = None,
     tunnel_message_id: int | None = None,
     first_counter: int | None = None,
+    routes: frozenset[Route] | None = None,
 ) -> MessageStatus:
     """Return the status after some news; what is not given stays.
 
@@ -139,6 +144,7 @@ def advance(
         fragments_delivered: how many are delivered now.
         tunnel_message_id: the id the message got.
         first_counter: the originator counter of its fragment 0.
+        routes: by which it goes or has gone.
 
     Raises:
         LocalError: the news would take the message backwards, or contradict what is known.
@@ -162,4 +168,5 @@ def advance(
             status.tunnel_message_id if tunnel_message_id is None else tunnel_message_id
         ),
         first_counter=status.first_counter if first_counter is None else first_counter,
+        routes=status.routes if routes is None else routes,
     )

@@ -125,6 +125,10 @@ class Endpoint:
         """Return what a peer is known to understand; None while nothing is known."""
         return self._outbound.acquaintances.of(peer)
 
+    def peers(self) -> list[bytes]:
+        """Return the peers that have said what they understand."""
+        return self._outbound.acquaintances.peers()
+
     # Inputs from this end
 
     def announce(self, peer: bytes, now: float) -> Effects:

@@ -104,6 +104,7 @@ class GivingOut:
         message.highest_counter = max(message.highest_counter, counter)
         message.whole.sent = min(message.whole.sent + 1, MOST)
         self._outbox.fly_whole(message, counter)
+        self._course.tell(events, message, message.status)
         payload = message.whole_payload(self._originator)
         attempt = message.whole.sent
         events.append(
@@ -161,6 +162,7 @@ class GivingOut:
         self.pace.count(now)
         if self._policy.fragments_per_window is not None:
             self._outbox.save(PACE_KEY, self.pace.to_bytes())
+        self._course.tell(events, message, message.status)
         events.append(self.transmit(message, counter))
         self._outbox.settle(message, now)
         return True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from smtunnel.carriers import HEADER_OCTETS
 from smtunnel.errors import LocalError
 from smtunnel.header import MAX_FRAGMENTS
 
@@ -99,6 +100,20 @@ def compressed_bound(message_octets: int) -> int:
     """
     n = message_octets
     return n + (n + 7 >> 3) + (n + 63 >> 6) + 11
+
+
+def message_octets_within(payload_octets: int) -> int:
+    """Return the largest message, in octets, that surely fits a payload of route 2b of a length.
+
+    The payload is the fragment header and what compression makes of the message; 0 where not even
+    an empty message is sure to fit.
+    """
+    room = payload_octets - HEADER_OCTETS
+    # compressed_bound(n) is between n * 73/64 + 11 and 2 more than that.
+    found = max(0, (room - 11) * 64 // 73)
+    while found and compressed_bound(found) > room:
+        found -= 1
+    return found
 
 
 @lru_cache(maxsize=8)

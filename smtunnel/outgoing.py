@@ -144,6 +144,16 @@ class OutgoingMessage:
         return self._text
 
     @property
+    def routes(self) -> frozenset[Route]:
+        """By which routes it goes, or has gone under its present id."""
+        found = set()
+        if self.on_2a or any(self.sent):
+            found.add(Route.ROUTE_2A)
+        if self.whole.engaged or self.whole.sent:
+            found.add(Route.ROUTE_2B)
+        return frozenset(found)
+
+    @property
     def sent_once(self) -> bool:
         """True where nothing confirms it on either route: it is sent, and that is all."""
         return self.control and self.confirmation is Confirmation.NONE

@@ -160,6 +160,7 @@ def restore_moving(message: OutgoingMessage, saved: bytes) -> None:
         message_octets=message.message_octets,
         tunnel_message_id=message.message_id,
         first_counter=message.first_counter,
+        routes=message.routes,
     )
 
 

@@ -159,7 +159,8 @@ class Endpoint:
             now: the time, in seconds on the clock of all calls.
             compression: as of encode_message, with what the peer is known to understand.
             priority: higher goes first.
-            lifetime_s: to its end at the latest, in seconds; the policy's unless given.
+            lifetime_s: to its end at the latest, in seconds; the policy's unless given. One that is
+                shorter is its caller's deadline, and told as that.
             route: which routes it may take.
             urgent: True to go by 2a at once where 2b is down.
 

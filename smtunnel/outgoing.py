@@ -77,6 +77,7 @@ class OutgoingMessage:
             come; None: not waiting.
         missing_at: when a missing list was last answered; None: never, or before a restart.
         reason: what went wrong last, for a person.
+        dated: True where ``deadline`` is its caller's and not the policy's.
         on_2a: True while its fragments are to go, or have gone and are waited for.
         whole: the same for route 2b.
         timer: the earliest entry for it in the sender's heap of timers; None: none.
@@ -98,6 +99,7 @@ class OutgoingMessage:
     choice: RouteChoice = RouteChoice.AUTO
     urgent: bool = False
     fleeting: bool = False
+    dated: bool = False
     state: SendState = SendState.QUEUED
     begun: int = 0
     message_id: int | None = None

@@ -25,7 +25,7 @@ _FLIGHT: Final = struct.Struct(">QHBd")
 _RETRY: Final = struct.Struct(">dH")
 _DELIVERY_STATES: Final = tuple(DeliveryState)
 
-_CONTROL, _PRINTABLE, _URGENT = 1, 2, 4
+_CONTROL, _PRINTABLE, _URGENT, _DATED = 1, 2, 4, 8
 _ON_2A, _ENGAGED = 1, 2
 
 
@@ -34,7 +34,10 @@ def export_fixed(message: OutgoingMessage) -> bytes:
     ref = message.ref.encode()
     head = _FIXED.pack(
         _VERSION,
-        message.control * _CONTROL | message.printable * _PRINTABLE | message.urgent * _URGENT,
+        message.control * _CONTROL
+        | message.printable * _PRINTABLE
+        | message.urgent * _URGENT
+        | message.dated * _DATED,
         message.body_compression,
         message.confirmation,
         message.choice,
@@ -84,6 +87,7 @@ def restore_fixed(saved: bytes) -> OutgoingMessage:
             status=MessageStatus(ref=name, fragments_total=1, message_octets=message_octets),
             choice=RouteChoice(choice),
             urgent=bool(flags & _URGENT),
+            dated=bool(flags & _DATED),
         )
     except (struct.error, ValueError) as error:
         raise StateError(f"a saved message is not what was saved: {error}") from None

@@ -149,7 +149,8 @@ class MessageSender:
             control: True for a control message: it goes before data, and has ids of its own.
             confirmation: what confirms it; the policy's unless given.
             priority: higher goes first; among equals the order of enqueueing holds.
-            lifetime_s: to its end at the latest, in seconds; the policy's unless given.
+            lifetime_s: to its end at the latest, in seconds; the policy's unless given. One that is
+                shorter is its caller's deadline, and told as that.
             choice: which routes it may take; one for 2b only is encoded for it.
             urgent: True to go by 2a at once where 2b is down.
             fleeting: True for what goes by route 2b once and need not be saved.
@@ -169,8 +170,10 @@ class MessageSender:
                 "with RouteChoice.AUTO"
             )
         confirmation = policy.confirmation if confirmation is None else confirmation
+        longest_s = policy.control_lifetime_s if control else policy.message_lifetime_s
+        dated = lifetime_s is not None and lifetime_s < longest_s
         if lifetime_s is None:
-            lifetime_s = policy.control_lifetime_s if control else policy.message_lifetime_s
+            lifetime_s = longest_s
         message = OutgoingMessage(
             ref=ref,
             peer=peer,
@@ -193,6 +196,7 @@ class MessageSender:
             choice=choice,
             urgent=urgent,
             fleeting=fleeting,
+            dated=dated,
         )
         message.encode(encoded, self.carrier_for(choice))
         self._outbox.add(message)
@@ -414,7 +418,8 @@ class MessageSender:
 
     def _wake(self, events: list[SenderEvent], message: OutgoingMessage, now: float) -> None:
         if message.deadline <= now:
-            reason = f"its lifetime is over: {message.reason or _WAITED_FOR[message.state]}"
+            over = "its deadline passed" if message.dated else "its lifetime is over"
+            reason = f"{over}: {message.reason or _WAITED_FOR[message.state]}"
             self._course.move(events, message, SendInput.EXPIRED, reason)
             return
         if message.wake_at is not None and message.wake_at <= now:

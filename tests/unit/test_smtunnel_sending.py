@@ -246,6 +246,28 @@ def test_the_end_of_a_lifetime_tells_what_was_waited_for(
     assert bench.status.reason == f"its lifetime is over: {reason}"
 
 
+@pytest.mark.parametrize("restored", [False, True])
+@pytest.mark.parametrize(
+    ("lifetime_s", "ends_at", "what"),
+    [
+        (100.0, 100.0, "its deadline passed"),
+        (200.0, 200.0, "its lifetime is over"),
+        (None, 200.0, "its lifetime is over"),
+    ],
+)
+def test_an_end_before_the_policys_is_told_as_the_callers_deadline(
+    lifetime_s: float | None, ends_at: float, what: str, restored: bool
+) -> None:
+    bench = Bench(replace(UP, message_lifetime_s=200.0))
+    bench.enqueue(lifetime_s=lifetime_s)
+    if restored:
+        bench.restart()
+    bench.now = ends_at
+    bench.keep(bench.sender.handle_timer(bench.now))
+    assert bench.status.state is DeliveryState.FAILED
+    assert bench.status.reason == f"{what}: its turn did not come"
+
+
 def test_what_is_refused_for_good_is_told_with_what_else_may_arrive() -> None:
     for unknown_before in (False, True):
         bench = Bench()

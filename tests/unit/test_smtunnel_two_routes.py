@@ -463,7 +463,7 @@ def test_a_message_for_2b_only_is_tried_to_the_end_of_its_lifetime() -> None:
         pair.wait(10)
     assert sent > 5
     assert pair.cem.reasons["m"] == (
-        "its lifetime is over: no receipt came by route 2b, though sent 7 times; "
+        "its deadline passed: no receipt came by route 2b, though sent 7 times; "
         "not known whether it has arrived"
     )
 

@@ -107,6 +107,7 @@ LOADS = (
     Column("time_s", pa.float64(), "from the case's start"),
     Column("arriving_per_s", pa.float64(), "requests or octets that arrive in a second"),
     Column("delay_s", pa.float64(), "what one that arrives now has to wait"),
+    Column("capacity_per_s", pa.float64(), "what it takes in a second, beside what others use"),
 )
 
 TABLES: Mapping[str, tuple[Column, ...]] = {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from lab.study.engine import Surroundings
 from lab.study.fleet import FleetEngine
 from lab.study.fleet.chunk import CHUNK
 from lab.study.fleet.draws import generator
-from lab.study.fleet.lines import GRID, Lines, Pilot
+from lab.study.fleet.fluid import GRID
+from lab.study.fleet.lines import Lines, Pilot
 from lab.study.fleet.model import model_of
 from lab.study.fleet.up import storm_passes
 from lab.study.fleet.weather import LossWeather
-from lab.study.parameters import Capacity, Network, Route, Workload
+from lab.study.parameters import Capacity, Internet, Network, Route, Workload
 from lab.study.tables import Tables
 from lab.study.virtual import VirtualEngine
 
@@ -104,7 +106,7 @@ def latencies(tables: Tables, direction: str) -> list[float | None]:
 
 def counter(tables: Tables, name: str, direction: str = "") -> float:
     rows = tables.counters.to_pylist()
-    return sum(
+    return math.fsum(
         row["value"] for row in rows if row["counter"] == name and row["direction"] == direction
     )
 
@@ -297,3 +299,30 @@ def test_bad_times_have_their_share_and_come_in_bursts() -> None:
     # exp(-10 (1/900 + 1/100)) = 0.895: nine of ten bad times still last
     assert soon[first].mean() == pytest.approx(0.1 + 0.9 * 0.895, abs=0.03)
     assert late[first].mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_homes_without_internet_wait_in_the_smart_metering_system_s_line() -> None:
+    """One home in ten falls back to 2a: they are many at once, and the DCC takes its time."""
+    route = Route(name="2b", kind="2b", fallback_after_s=60.0)
+    internet = Internet(offline_share=assumed(0.1))
+    capacity = Capacity(dcc_requests_per_s=assumed(480.0), dcc_background_per_s=assumed(380.0))
+    network = Network(name="day", internet=internet, capacity=capacity)
+    case = make_case(40_000, route=route, network=network)
+    times = np.asarray([one for one in latencies(run(case), "down") if one is not None])
+    late = np.sort(times[times > 60.0])
+    assert 0.07 < len(late) / len(times) < 0.13
+    fragments = 4_000 * model_of(case).messages[0].as_fallback().mean_fragments
+    # Answers come at once from those who have it: their receipts wait in the same line.
+    assert late[-1] > 0.8 * 2 * fragments / 100.0
+
+
+def test_receipts_and_responses_take_capacity_of_what_they_answer() -> None:
+    model = model_of(make_case(10_000, kind="reports", spread_s=1000.0))
+    lines = Lines(model, (Pilot(1.0, 0.0, 10.0),))
+    lines.waits()
+    loads = {load.stage: load for load in lines.loads}
+    # A receipt for each report is a command: two requests.
+    arriving = float(loads["dcc"].arriving_per_s.mean())
+    assert arriving == pytest.approx(20.0, rel=0.05)
+    assert loads["dcc"].capacity_per_s == pytest.approx(1620.0)
+    assert loads["central-south down"].arriving_per_s.mean() > 0

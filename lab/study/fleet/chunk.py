@@ -10,8 +10,9 @@ import numpy as np
 from lab.study.fleet.direct import Internet
 from lab.study.fleet.down import Downlink
 from lab.study.fleet.draws import Bools, Floats, Ints, generator
+from lab.study.fleet.fluid import at_ranks
 from lab.study.fleet.hub import Hubs
-from lab.study.fleet.lines import Waits, at_ranks
+from lab.study.fleet.lines import RECEIPT_OCTETS, Waits
 from lab.study.fleet.model import FleetModel, MessageModel
 from lab.study.fleet.recorder import Recorder
 from lab.study.fleet.sizes import Sizes
@@ -22,8 +23,6 @@ CHUNK = 50_000
 """CEMs of a chunk. Part of what results depend on: a chunk has a seed of its own."""
 
 _PLACES, _NETWORK, _SIZES, _HUBS = range(4)
-_RECEIPT_OCTETS = (213, 105)
-"""A command with a receipt, and its response; a receipt's text has about 36 characters."""
 
 Counters = dict[tuple[int, str, str], float]
 
@@ -140,19 +139,12 @@ class Chunk:
         """Carry one message of each CEM (or copies of it); returns when the last one arrived."""
         chosen = self._size_numbers.integers(0, len(message.costs), self._count)[cems]
         sizes = Sizes(message.costs, chosen)
-        release, wait = begin, np.zeros(len(cems))
-        if waits is not None:
-            ranks = self._ranks[cems]
-            # The wait is the line's; when this CEM really began is its own.
-            release = begin + at_ranks(waits.release - waits.begin, ranks)
-            regions = self._hubs.region[cems]
-            for region, values in enumerate(waits.region):
-                mine = regions == region
-                wait[mine] = at_ranks(values, ranks[mine])
+        release, wait = self._in_line(cems, begin, waits)
         before = self._down.transmissions + self._up.transmissions + self._internet.transmissions
         confirmed = np.full(len(cems), np.inf)
         if self._model.case.route.kind != "2a":
-            arrived, sent = self._over_internet(cems, begin, release, message, sizes)
+            fallback = None if waits is None else waits.fallback
+            arrived, sent = self._over_internet(cems, begin, release, message, sizes, fallback)
             arrived = arrived[:, None]
         elif message.downlink:
             came, confirmed, sent = self._down.carry(cems, begin, release, wait, sizes)
@@ -166,8 +158,27 @@ class Chunk:
         last: Floats = arrived.max(axis=1)
         return last
 
+    def _in_line(self, cems: Ints, begin: Floats, waits: Waits | None) -> tuple[Floats, Floats]:
+        """Return when messages are released, and what they wait for their region after that."""
+        wait = np.zeros(len(cems))
+        if waits is None:
+            return begin, wait
+        ranks = self._ranks[cems]
+        regions = self._hubs.region[cems]
+        for region, values in enumerate(waits.region):
+            mine = regions == region
+            wait[mine] = at_ranks(values, ranks[mine])
+        # The wait is the line's; when this CEM really began is its own.
+        return begin + at_ranks(waits.release - waits.begin, ranks), wait
+
     def _over_internet(
-        self, cems: Ints, begin: Floats, release: Floats, message: MessageModel, sizes: Sizes
+        self,
+        cems: Ints,
+        begin: Floats,
+        release: Floats,
+        message: MessageModel,
+        sizes: Sizes,
+        waits: Waits | None,
     ) -> tuple[Floats, Ints]:
         offline: Bools = self._offline[cems]
         arrived = np.full(len(cems), np.inf)
@@ -181,16 +192,16 @@ class Chunk:
         if not message.fallback_costs or not len(off):
             sent[off] = 0
             return arrived, sent
-        # Without internet, 2b falls back to 2a; few do so at once, so they wait in no line.
+        # Without internet, 2b falls back to 2a.
         fallback = Sizes(
             message.fallback_costs, self._size_numbers.integers(0, len(message.costs), len(off))
         )
         later = begin[off] + self._model.case.route.fallback_after_s
-        nothing = np.zeros(len(off))
+        free, wait = self._in_line(cems[off], later, waits)
         if message.downlink:
-            came, _, sent[off] = self._down.carry(cems[off], later, later, nothing, fallback)
+            came, _, sent[off] = self._down.carry(cems[off], later, free, wait, fallback)
         else:
-            ups, sent[off] = self._up.carry(cems[off], later, nothing, fallback)
+            ups, sent[off] = self._up.carry(cems[off], later, free - later + wait, fallback)
             came = ups[:, 0]
         arrived[off] = came
         return arrived, sent
@@ -264,7 +275,7 @@ class Chunk:
         count(-1, "", "duis_requests", requests + receipt_requests)
         answers = down.transmissions * (3 if route.transform else 2)
         count(-1, "", "duis_received", answers + 2 * up.transmissions + told * 3)
-        octets = down.down_octets + down.up_octets + up.up_octets + told * sum(_RECEIPT_OCTETS)
+        octets = down.down_octets + down.up_octets + up.up_octets + told * sum(RECEIPT_OCTETS)
         count(-1, "", "sm_wan_octets", octets)
         count(-1, "", "internet_octets", net.octets)
         # Down: the DSRSP's on each request and on the command, the device's on the response.

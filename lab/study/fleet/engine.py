@@ -14,8 +14,9 @@ from lab.study.cases import Case
 from lab.study.engine import Surroundings
 from lab.study.fit import FittedTimes
 from lab.study.fleet.chunk import CHUNK, Chunk, ChunkResult
-from lab.study.fleet.lines import Lines, Load, Pilot, Waits
-from lab.study.fleet.model import FleetModel, model_of
+from lab.study.fleet.fluid import Load
+from lab.study.fleet.lines import Lines, Pilot, Waits
+from lab.study.fleet.model import FleetModel, fallback_of, model_of
 from lab.study.tables import Tables, build
 
 _PILOT_CEMS = 2000
@@ -61,7 +62,8 @@ class FleetEngine:
     def run(self, case: Case, surroundings: Surroundings) -> Tables:
         """Carry a case out, see `lab.study.engine.Engine`."""
         model = model_of(case, self._fitted)
-        lines = Lines(model, _pilots(model))
+        fallback = fallback_of(model)
+        lines = Lines(model, _pilots(model), () if fallback is None else _pilots(fallback))
         waits = lines.waits()
         cems = case.workload.cems
         chunks = math.ceil(cems / CHUNK)
@@ -263,6 +265,7 @@ def _load_rows(load: Load, number: int) -> Any:
             "time_s": _tidy(load.time_s),
             "arriving_per_s": load.arriving_per_s,
             "delay_s": _tidy(load.delay_s),
+            "capacity_per_s": load.capacity_per_s,
         },
         len(load.time_s),
     )

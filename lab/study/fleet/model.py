@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
@@ -120,6 +120,10 @@ class MessageModel:
         )
         return total / len(self.costs)
 
+    def as_fallback(self) -> MessageModel:
+        """Return the same message on route 2a."""
+        return replace(self, costs=self.fallback_costs, fallback_costs=())
+
 
 def octets_of(cost: Cost) -> int:
     """Return the octets of all carrier messages of one message."""
@@ -219,6 +223,17 @@ def _messages(case: Case) -> tuple[MessageModel, ...]:
 
 def _as_2a(case: Case) -> Route:
     return msgspec.structs.replace(case.route, kind="2a")
+
+
+def fallback_of(model: FleetModel) -> FleetModel | None:
+    """Return the model of the same messages on route 2a; None: the route never falls back."""
+    if not all(message.fallback_costs for message in model.messages):
+        return None
+    return replace(
+        model,
+        case=msgspec.structs.replace(model.case, route=_as_2a(model.case)),
+        messages=tuple(message.as_fallback() for message in model.messages),
+    )
 
 
 def _regions(case: Case, profile: NetworkProfile) -> tuple[RegionModel, ...]:

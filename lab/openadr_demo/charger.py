@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 
@@ -29,6 +31,7 @@ class Charger:
         self._clock = clock
         self._full_power_w = full_power_w
         self._limits: dict[str, list[Limit]] = {}
+        self._obeyed = asyncio.Event()
 
     @property
     def events(self) -> list[str]:
@@ -43,6 +46,7 @@ class Charger:
         """
         event_id = event["event_descriptor"]["event_id"]
         self._limits.pop(event_id, None)
+        self._obeyed.set()
         if event["event_descriptor"]["event_status"] == "cancelled":
             return
         self._limits[event_id] = [
@@ -70,6 +74,28 @@ class Charger:
         ]
         return min([self._full_power_w, *limits])
 
-    def curve_w(self, start: datetime, step: timedelta, steps: int) -> list[float]:
-        """Return what is drawn at regular times, in watts."""
-        return [self.power_w(start + number * step) for number in range(steps)]
+    def next_change(self) -> datetime | None:
+        """Return when what is drawn may change next by itself; None: never, as things stand."""
+        now = self._clock()
+        moments = [
+            moment
+            for event in self._limits.values()
+            for limit in event
+            for moment in (limit.start, limit.end)
+            if moment > now
+        ]
+        return min(moments, default=None)
+
+    async def watch(self, tell: Callable[[float], Awaitable[None]]) -> None:
+        """Tell what is drawn, in watts: at once, and whenever it changes; until cancelled."""
+        told: float | None = None
+        while True:
+            self._obeyed.clear()
+            if (power_w := self.power_w()) != told:
+                told = power_w
+                await tell(power_w)
+            moment = self.next_change()
+            wait_s = None if moment is None else (moment - self._clock()).total_seconds()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._obeyed.wait()

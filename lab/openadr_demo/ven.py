@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from openleadr import OpenADRClient, objects
 
 from lab.openadr_demo.charger import Charger
-from lab.openadr_demo.vtn import Happenings
+from lab.openadr_demo.happenings import Exchanges, Happenings
 
 _RETRY_S = 1.0
 _TRY_AGAIN = 469
@@ -36,6 +37,7 @@ class DemoVen:
         **options: Any,
     ) -> None:
         self.seen = Happenings()
+        self.exchanges = Exchanges()
         self.charger = Charger(lambda: datetime.now(UTC))
         self.client = OpenADRClient(ven_name=name, vtn_url=vtn_url, **options)
         self.client.add_report(
@@ -55,12 +57,19 @@ class DemoVen:
         self._reports_request_id = ""
         self._reports_unanswered = False
         self.client.hooks["before_send_xml"].append(self._note_request)
+        self.client.hooks["after_receive_xml"].append(
+            lambda text: self.exchanges.note(text, sent=False)
+        )
         self.client.hooks["after_parse_xml"].append(self._note_answer)
 
     async def __aenter__(self) -> DemoVen:
+        self._watching = asyncio.create_task(self.charger.watch(self._note_power))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watching
         if self.client.client_session is not None:
             await self.client.stop()
 
@@ -87,6 +96,7 @@ class DemoVen:
         await self.seen.add("deregistered", self.client.registration_id)
 
     def _note_request(self, text: str) -> None:
+        self.exchanges.note(text, sent=True)
         if "<oadr:oadrRegisterReport " in text:
             found = _REQUEST_ID.search(text)
             self._reports_request_id = "" if found is None else found[1]
@@ -96,6 +106,9 @@ class DemoVen:
         answered = payload.get("response", {})
         if answered.get("request_id") == self._reports_request_id:
             self._reports_unanswered = answered.get("response_code") == _TRY_AGAIN
+
+    async def _note_power(self, power_w: float) -> None:
+        await self.seen.add("power", power_w)
 
     def _measure(self) -> float:
         return self.charger.power_w()

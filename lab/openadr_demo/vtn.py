@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
 from openleadr import OpenADRServer, enums, utils
 
-from lab.errors import DemoError
+from lab.openadr_demo.happenings import Exchanges, Happenings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,42 +30,6 @@ class KnownVen:
     registration_id: str
     name: str
     fingerprint: str | None
-
-
-@dataclass(slots=True)
-class Happenings:
-    """What a VTN or VEN application saw, in order, for tests and pictures."""
-
-    log: list[tuple[Any, ...]] = field(default_factory=list)
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def add(self, *what: Any) -> None:
-        """Note something."""
-        async with self._changed:
-            self.log.append(what)
-            self._changed.notify_all()
-
-    async def wait_for(
-        self, *begins: Any, count: int = 1, timeout_s: float = 10.0
-    ) -> list[tuple[Any, ...]]:
-        """Wait until so many things that begin so have been noted; return them.
-
-        Raises:
-            DemoError: they were not, in time.
-        """
-
-        def found() -> list[tuple[Any, ...]]:
-            return [what for what in self.log if what[: len(begins)] == begins]
-
-        try:
-            async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(lambda: len(found()) >= count)
-        except TimeoutError:
-            raise DemoError(
-                f"{begins} did not happen {count} times in {timeout_s:g} s; the last that did: "
-                f"{self.log[-5:]}"
-            ) from None
-        return found()
 
 
 class DemoVtn:
@@ -88,6 +51,7 @@ class DemoVtn:
         **options: Any,
     ) -> None:
         self.seen = Happenings()
+        self.exchanges = Exchanges()
         self.vens: dict[str, KnownVen] = {}
         self._report_wish = report_wish or ReportWish(timedelta(minutes=5), timedelta(minutes=15))
         with warnings.catch_warnings():
@@ -100,6 +64,7 @@ class DemoVtn:
                 ven_lookup=self._look_up,
                 **options,
             )
+        self.server.app.middlewares.append(self._note_exchange)
         self.server.add_handler("on_create_party_registration", self._register)
         self.server.add_handler("on_cancel_party_registration", self._deregister)
         self.server.add_handler("on_register_report", self._want_report)
@@ -121,6 +86,12 @@ class DemoVtn:
     def port(self) -> int:
         """Where it listens, once it runs."""
         return int(self.server.app_runner.addresses[0][1])
+
+    @property
+    def url(self) -> str:
+        """The address that VENs are told, once it runs."""
+        scheme = "http" if self.server.ssl_context is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}{self.server.http_path_prefix}"
 
     # What it does
 
@@ -169,6 +140,18 @@ class DemoVtn:
         del self.vens[ven_id]
 
     # What openleadr calls
+
+    @web.middleware
+    async def _note_exchange(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        self.exchanges.note(await request.text(), sent=False)
+        response = await handler(request)
+        if isinstance(response, web.Response):
+            self.exchanges.note(response.text or "", sent=True)
+        return response
 
     def _look_up(self, ven_id: str) -> dict[str, Any] | None:
         known = self.vens.get(ven_id)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cem.errors import ConfigurationError
+from cem.route_2b.config import Route2bClientConfig
 from gbcs.entity_id import EntityId
 from smtunnel.limits import DEFAULT_MESSAGE_LIFETIME_S
 from smtunnel.policy import Confirmation, SendPolicy
@@ -20,6 +21,8 @@ _AT_LEAST_ONE = (
     "replay_window",
     "messages_in_flight",
     "fragment_attempts",
+    "messages_in_flight_2b",
+    "attempts_2b",
 )
 _POSITIVE = (
     "reconnect_min_s",
@@ -30,8 +33,10 @@ _POSITIVE = (
     "receipt_timeout_s",
     "receipt_timeout_max_s",
     "message_lifetime_s",
+    "fallback_after_s",
+    "receipt_timeout_2b_s",
 )
-_ONE_OCTET = ("messages_in_flight", "fragment_attempts")
+_ONE_OCTET = ("messages_in_flight", "fragment_attempts", "messages_in_flight_2b", "attempts_2b")
 
 
 class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +79,16 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         receipt_timeout_max_s: the longest such wait, in seconds.
         message_lifetime_s: a message that is not confirmed in this time fails, in seconds. Also
             how long a message from the DSRSP may lack fragments.
+        use_route_2b: False to follow no route offer: all goes through the smart metering system.
+        fallback_after_s: from when route 2b goes down to when messages that prefer it go through
+            the smart metering system, in seconds.
+        receipt_timeout_2b_s: wait for a receipt on route 2b before a message goes again, in
+            seconds; doubles.
+        attempts_2b: how often a message goes by route 2b without a receipt though it stands; then
+            through the smart metering system.
+        messages_in_flight_2b: how many messages may be on their way on route 2b, 1 to 255.
+        route_2b: limits of the client that follows the DSRSP's offers; addresses and all that
+            matters come with them.
     """
 
     device_id: EntityId
@@ -102,6 +117,12 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     receipt_timeout_s: float = 300.0
     receipt_timeout_max_s: float = 21_600.0
     message_lifetime_s: float = DEFAULT_MESSAGE_LIFETIME_S
+    use_route_2b: bool = True
+    fallback_after_s: float = 300.0
+    receipt_timeout_2b_s: float = 10.0
+    attempts_2b: int = 5
+    messages_in_flight_2b: int = 32
+    route_2b: Route2bClientConfig = msgspec.field(default_factory=Route2bClientConfig)
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -151,6 +172,11 @@ class CemConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             receipt_timeout_s=self.receipt_timeout_s,
             receipt_timeout_max_s=self.receipt_timeout_max_s,
             message_lifetime_s=self.message_lifetime_s,
+            use_route_2b=self.use_route_2b,
+            fallback_after_s=self.fallback_after_s,
+            receipt_timeout_2b_s=self.receipt_timeout_2b_s,
+            attempts_2b=self.attempts_2b,
+            messages_in_flight_2b=self.messages_in_flight_2b,
         )
 
 

@@ -1,4 +1,4 @@
-"""The CEM's gateway: what an application embeds to talk to its DSRSP through route 2a."""
+"""The CEM's gateway: what an application embeds to talk to its DSRSP, by both routes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from cem.config import CemConfig
 from cem.core.downlink import Downlink
+from cem.core.routes import KnownOffer, Offers
 from cem.core.tunnel import TunnelEnd
 from cem.core.uplink import AlertBuilder
 from cem.credentials import load_credentials
@@ -29,13 +30,17 @@ from cem.errors import (
 from cem.handles import MessageHandle, ReceivedMessage, StatusBoard
 from cem.link import HubLink, websocket_connector
 from cem.ports import Connector, HubConnection, Store
+from cem.route_2b.client import RouteState
+from cem.route_2b.dialling import Dialler
+from cem.route_2b.offers import judge_offer
+from cem.route_2b.way import Route2bWay
 from cem.store import SqliteStore
 from cem.telling import Teller
 from gbcs.counters import OriginatorCounter
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
 from openadr_xml import compact as compacted
-from smtunnel import Limits, MessageStatus, Originator
+from smtunnel import Limits, MessageStatus, Originator, Route, RouteChoice
 from smtunnel.effects import Effects
 from smtunnel.endpoint import Endpoint
 from smtunnel.errors import LocalError, MessageTooLong
@@ -63,6 +68,7 @@ class Gateway:
         journal: gets the events "carrier" and "message".
         store: where state is kept; None: a SQLite file at config.state. It is closed at the end.
         connector: how to reach the hub; None: by WebSocket.
+        dialler: how to reach the DSRSP on route 2b; None: by WebSocket over TLS.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Gateway:
         journal: Journal | None = None,
         store: Store | None = None,
         connector: Connector | None = None,
+        dialler: Dialler | None = None,
     ) -> None:
         self._config = config
         self._keystore = keystore
@@ -83,6 +90,7 @@ class Gateway:
         self._journal = NullJournal() if journal is None else journal
         self._given_store = store
         self._connector = websocket_connector(config) if connector is None else connector
+        self._dialler = dialler
         self._counts: Counter[str] = Counter()
         self._board = StatusBoard()
         self._teller = Teller(self._journal, self._board, self._counts)
@@ -115,13 +123,26 @@ class Gateway:
             self._counter = OriginatorCounter(
                 self._store.counters, reserve=config.counter_reserve, floor=config.counter_floor
             )
+            self._offers = Offers(self._store.offer(), judge_offer, wanted=config.use_route_2b)
             self._tunnel = TunnelEnd(
                 self._new_endpoint,
                 AlertBuilder(credentials.identities, credentials.signer),
                 self._store,
                 peer=config.supplier_id.octets,
                 window_s=config.alert_window_s,
+                offers=self._offers,
                 told=self._act_on,
+            )
+            self._way = Route2bWay(
+                config,
+                self._keystore,
+                credentials.signer,
+                self._tunnel,
+                self._teller,
+                busy=lambda: self._store.count_received() >= config.unacknowledged_messages,
+                dialler=self._dialler,
+                clock=self._clock,
+                random_octets=self._random_octets,
             )
             self._downlink = Downlink(
                 credentials.admission,
@@ -134,6 +155,7 @@ class Gateway:
                 config, credentials.signer, self._connector, self._random_octets, self._session
             )
             self._tunnel.start(self._clock())
+            self._way.follow(self._offers.followed)
         except BaseException:
             self._store.close()
             raise
@@ -141,6 +163,7 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self._link.run(), name="cem link"),
             asyncio.create_task(self._run_deadlines(), name="cem deadlines"),
+            asyncio.create_task(self._way.client.run(), name="cem route 2b"),
         ]
         return self
 
@@ -169,6 +192,8 @@ class Gateway:
         compact: bool | None = None,
         deadline: float | None = None,
         priority: int = 0,
+        route: RouteChoice = RouteChoice.AUTO,
+        urgent: bool = False,
     ) -> MessageHandle:
         """Take a message for the DSRSP; it is on disk when this returns.
 
@@ -182,6 +207,8 @@ class Gateway:
                 hub by then is not sent, and it ends as failed. message_lifetime_s ends it at the
                 latest.
             priority: higher goes first; 32 bits with sign.
+            route: which routes it may take; see `smtunnel.RouteChoice`.
+            urgent: True to go through the smart metering system at once where route 2b is down.
 
         Returns:
             A handle that tells what becomes of it.
@@ -212,7 +239,16 @@ class Gateway:
         ref = self._random_octets(_REF_OCTETS).hex()
         now = self._clock()
         lifetime_s = _lifetime_s(deadline, now, config.message_lifetime_s)
-        self._tunnel.send(ref, message, compression, now, priority=priority, lifetime_s=lifetime_s)
+        self._tunnel.send(
+            ref,
+            message,
+            compression,
+            now,
+            priority=priority,
+            lifetime_s=lifetime_s,
+            route=route,
+            urgent=urgent,
+        )
         return MessageHandle(ref, self._status, self._board)
 
     def handle(self, ref: str) -> MessageHandle:
@@ -244,7 +280,12 @@ class Gateway:
                 continue
             self._last_handed_over = stored.number
             yield ReceivedMessage(
-                stored.ref, stored.peer, stored.message, stored.received_at, self._acknowledge
+                stored.ref,
+                stored.peer,
+                stored.message,
+                stored.received_at,
+                stored.route,
+                self._acknowledge,
             )
 
     def labels(self) -> dict[int, str]:
@@ -269,6 +310,18 @@ class Gateway:
         """Return when the link to the communications hub stands."""
         self._require_open()
         await self._link.wait_connected()
+
+    @property
+    def route_2b(self) -> RouteState:
+        """Where route 2b stands, and why."""
+        self._require_open()
+        return self._way.client.state
+
+    @property
+    def route_offer(self) -> KnownOffer | None:
+        """The DSRSP's newest offer of route 2b, and what was answered; None: none has come."""
+        self._require_open()
+        return self._offers.known
 
     # Inside
 
@@ -305,8 +358,13 @@ class Gateway:
         self._teller.tell(effects)
         if effects.received:
             self._message_stored.set()
-        if effects.transmits:
-            self._alert_added.set()
+        for transmit in effects.transmits:
+            if transmit.route is Route.ROUTE_2B:
+                self._way.transmit(transmit)
+            else:
+                self._alert_added.set()
+        if effects.news:
+            self._way.follow(self._offers.followed)
         self._deadline_changed.set()
 
     async def _run_deadlines(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cem.errors import GatewayClosed
 from gbcs.entity_id import EntityId
-from smtunnel import MessageStatus
+from smtunnel import MessageStatus, Route
 
 
 class StatusBoard:
@@ -107,7 +107,7 @@ class MessageHandle:
 class ReceivedMessage:
     """A message from the DSRSP. It comes again after a restart, until `ack` says it is taken."""
 
-    __slots__ = ("_acknowledge", "message", "peer", "received_at", "ref")
+    __slots__ = ("_acknowledge", "message", "peer", "received_at", "ref", "route")
 
     def __init__(
         self,
@@ -115,12 +115,14 @@ class ReceivedMessage:
         peer: EntityId,
         message: bytes,
         received_at: float,
+        route: Route,
         acknowledge: Callable[[str, str | None], Awaitable[None]],
     ) -> None:
         self.ref = ref
         self.peer = peer
         self.message = message
         self.received_at = received_at
+        self.route = route
         self._acknowledge = acknowledge
 
     def __repr__(self) -> str:

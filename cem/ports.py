@@ -10,9 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from cem.core.routes import KnownOffer
 from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
-from smtunnel import MessageStatus
+from smtunnel import MessageStatus, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class NewMessage:
     peer: EntityId
     message: bytes
     received_at: float
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class StoredMessage:
         peer: who sent it.
         message: its octets.
         received_at: when it was complete, in seconds since 1970.
+        route: what brought it, or its last piece.
     """
 
     number: int
@@ -59,6 +62,7 @@ class StoredMessage:
     peer: EntityId
     message: bytes
     received_at: float
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class Changes:
         done_alerts: Originator Counters of alerts that are to be sent no more.
         answer: to the command that brought this.
         labels: index and text of labels that were no fragment.
+        offer: the newest route offer, or its new state.
     """
 
     rows: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -108,6 +113,7 @@ class Changes:
     done_alerts: Collection[int] = ()
     answer: CommandAnswer | None = None
     labels: tuple[tuple[int, str], ...] = ()
+    offer: KnownOffer | None = None
 
 
 NO_CHANGES = Changes()
@@ -139,6 +145,10 @@ class Store(Protocol):
 
     def labels(self) -> dict[int, str]:
         """Return the labels that were no fragments, by index."""
+        ...
+
+    def offer(self) -> KnownOffer | None:
+        """Return the newest route offer; None where none has come."""
         ...
 
     def count_received(self) -> int:

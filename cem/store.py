@@ -15,13 +15,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cem.core.routes import KnownOffer
 from cem.errors import StoreError, StoreInUse
 from cem.ports import BuiltAlert, Changes, CommandAnswer, NewMessage, StoredMessage
 from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
-from smtunnel import DeliveryState, MessageStatus
+from smtunnel import DeliveryState, MessageStatus, Route
+from smtunnel.errors import TunnelError
+from smtunnel.octets import Reader
+from smtunnel.route_choice import number_to_routes, routes_to_number
+from smtunnel.routes import RouteOffer, RouteStatus
 
-_FORMAT: Final = "2"
+_FORMAT: Final = "3"
 
 _FACTS: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -37,24 +42,27 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS labels (label_index INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS received (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, peer BLOB NOT NULL,
-    message BLOB NOT NULL, received_at REAL NOT NULL);
+    message BLOB NOT NULL, received_at REAL NOT NULL, route INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS outgoing (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, pending INTEGER NOT NULL,
     state TEXT NOT NULL, reason TEXT, fragments_total INTEGER NOT NULL,
     fragments_accepted INTEGER NOT NULL, fragments_delivered INTEGER NOT NULL,
     message_octets INTEGER NOT NULL, tunnel_message_id INTEGER, first_counter BLOB,
-    receipt_expected INTEGER NOT NULL);
+    receipt_expected INTEGER NOT NULL, routes INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS outgoing_pending ON outgoing (number) WHERE pending;
 CREATE TABLE IF NOT EXISTS alerts (
     number INTEGER PRIMARY KEY AUTOINCREMENT, originator_counter BLOB NOT NULL UNIQUE,
     ref TEXT NOT NULL, fragment_index INTEGER NOT NULL, attempt INTEGER NOT NULL,
     peer BLOB NOT NULL, payload TEXT NOT NULL, octets BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS alerts_by_message ON alerts (ref);
+CREATE TABLE IF NOT EXISTS route_offer (
+    id INTEGER PRIMARY KEY CHECK (id = 1), octets BLOB NOT NULL, status INTEGER NOT NULL,
+    withdrawn INTEGER NOT NULL);
 """
 
 _SELECT_STATUS: Final = (
     "SELECT ref, state, reason, fragments_total, fragments_accepted, fragments_delivered, "
-    "message_octets, tunnel_message_id, first_counter, receipt_expected "
+    "message_octets, tunnel_message_id, first_counter, receipt_expected, routes "
     "FROM outgoing WHERE ref = ?"
 )
 
@@ -238,6 +246,8 @@ class SqliteStore:
             if changes.answer is not None:
                 self._add_answer(changes.answer)
             self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", changes.labels)
+            if changes.offer is not None:
+                self._save_offer(changes.offer)
             if any(status.final for status in changes.statuses):
                 self._prune_outgoing()
 
@@ -250,8 +260,11 @@ class SqliteStore:
 
     def _add_received(self, messages: Iterable[NewMessage]) -> None:
         self._db.executemany(
-            "INSERT INTO received (ref, peer, message, received_at) VALUES (?, ?, ?, ?)",
-            [(new.ref, new.peer.octets, new.message, new.received_at) for new in messages],
+            "INSERT INTO received (ref, peer, message, received_at, route) VALUES (?, ?, ?, ?, ?)",
+            [
+                (new.ref, new.peer.octets, new.message, new.received_at, int(new.route))
+                for new in messages
+            ],
         )
 
     def _save_status(self, status: MessageStatus) -> None:
@@ -259,14 +272,15 @@ class SqliteStore:
         self._db.execute(
             "INSERT INTO outgoing (ref, pending, state, reason, fragments_total, "
             "fragments_accepted, fragments_delivered, message_octets, tunnel_message_id, "
-            "first_counter, receipt_expected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "first_counter, receipt_expected, routes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (ref) DO UPDATE SET pending = excluded.pending, state = excluded.state, "
             "reason = excluded.reason, fragments_total = excluded.fragments_total, "
             "fragments_accepted = excluded.fragments_accepted, "
             "fragments_delivered = excluded.fragments_delivered, "
             "message_octets = excluded.message_octets, "
             "tunnel_message_id = excluded.tunnel_message_id, "
-            "first_counter = excluded.first_counter, receipt_expected = excluded.receipt_expected",
+            "first_counter = excluded.first_counter, receipt_expected = excluded.receipt_expected, "
+            "routes = excluded.routes",
             (
                 status.ref,
                 not status.final,
@@ -279,6 +293,7 @@ class SqliteStore:
                 status.tunnel_message_id,
                 None if first is None else _octets(first),
                 status.receipt_expected,
+                routes_to_number(status.routes),
             ),
         )
 
@@ -320,7 +335,25 @@ class SqliteStore:
             (peer, self._replay_window),
         )
 
+    def _save_offer(self, known: KnownOffer) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO route_offer VALUES (1, ?, ?, ?)",
+            (known.offer.build_body(), int(known.status), known.withdrawn),
+        )
+
     # What is there
+
+    def offer(self) -> KnownOffer | None:
+        """Return the newest route offer; None where none has come."""
+        row = self._read_one("SELECT octets, status, withdrawn FROM route_offer")
+        if row is None:
+            return None
+        octets, status, withdrawn = row
+        try:
+            offer = RouteOffer.parse_untrusted(Reader(octets, "the stored route offer"))
+            return KnownOffer(offer, RouteStatus(status), withdrawn=bool(withdrawn))
+        except (TunnelError, ValueError) as error:
+            raise StoreError(f"{self._path}: the stored route offer is damaged: {error}") from None
 
     def tunnel_rows(self) -> dict[str, bytes]:
         """Return the tunnel's own state."""
@@ -347,14 +380,14 @@ class SqliteStore:
     def next_received(self, after: int) -> StoredMessage | None:
         """Return the message after the one with this number; None where there is none yet."""
         row = self._read_one(
-            "SELECT number, ref, peer, message, received_at FROM received "
+            "SELECT number, ref, peer, message, received_at, route FROM received "
             "WHERE number > ? ORDER BY number LIMIT 1",
             after,
         )
         if row is None:
             return None
-        number, ref, peer, message, received_at = row
-        return StoredMessage(number, ref, EntityId(peer), message, received_at)
+        number, ref, peer, message, received_at, route = row
+        return StoredMessage(number, ref, EntityId(peer), message, received_at, Route(route))
 
     def next_alert(self) -> BuiltAlert | None:
         """Return the oldest alert that is to be sent; None where there is none."""
@@ -379,9 +412,8 @@ class SqliteStore:
 
 
 def _status_of(row: Sequence[Any]) -> MessageStatus:
-    ref, state, reason, total, accepted, delivered, message_octets, message_id, first, expected = (
-        row
-    )
+    ref, state, reason, total, accepted, delivered, message_octets, message_id, *more = row
+    first, expected, routes = more
     return MessageStatus(
         ref=ref,
         state=DeliveryState[state],
@@ -393,6 +425,7 @@ def _status_of(row: Sequence[Any]) -> MessageStatus:
         tunnel_message_id=message_id,
         first_counter=None if first is None else _number(first),
         receipt_expected=bool(expected),
+        routes=number_to_routes(routes),
     )
 
 

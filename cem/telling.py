@@ -25,8 +25,11 @@ from smtunnel import (
     MessageRejected,
     parse_untrusted_header,
 )
+from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS
 from smtunnel.effects import Effects
-from smtunnel.send_events import StatusChanged
+from smtunnel.route_choice import routes_text
+from smtunnel.routes import RouteOffer, RouteWithdrawn
+from smtunnel.send_events import StatusChanged, Transmit
 
 logger = logging.getLogger("cem")
 
@@ -38,8 +41,6 @@ _LOG_LEVELS: Final = {
     Outcome.CONTROL: logging.INFO,
 }
 """All other outcomes are warnings."""
-
-_HEADER_CHARS: Final = 4
 
 UNKNOWN_RECORD: Final = "UNKNOWN_RECORD"
 
@@ -66,13 +67,22 @@ class Teller:
             self._tell_event(event)
         for news in effects.news:
             logger.info("the DSRSP tells: %s", news.record)
+            if isinstance(news.record, RouteOffer | RouteWithdrawn):
+                offered = isinstance(news.record, RouteOffer)
+                self._journal.record(
+                    "route",
+                    state="offered" if offered else "withdrawn",
+                    peer=str(EntityId(news.peer)),
+                    offer=news.record.offer,
+                )
 
     def tell_alert(self, alert: BuiltAlert) -> None:
         """Tell that an alert goes out."""
-        header = parse_untrusted_header(alert.payload[:_HEADER_CHARS])
+        header = parse_untrusted_header(alert.payload[:HEADER_CHARS])
         self._journal.record(
             "carrier",
             direction="up",
+            route="2a",
             peer=str(EntityId(alert.peer)),
             message_ref=alert.ref,
             control=header.compression is Compression.CONTROL,
@@ -81,6 +91,38 @@ class Teller:
             originator_counter=alert.originator_counter,
             attempt=alert.attempt,
             payload=alert.payload,
+        )
+
+    def tell_whole(self, transmit: Transmit, octets: bytes) -> None:
+        """Tell that a whole message goes out by route 2b.
+
+        Args:
+            transmit: what was given out.
+            octets: the signed message.
+        """
+        payload = transmit.octets
+        header = parse_untrusted_header(payload[:HEADER_OCTETS])
+        self._journal.record(
+            "carrier",
+            direction="up",
+            route="2b",
+            peer=str(EntityId(transmit.peer)),
+            message_ref=transmit.ref,
+            control=header.compression is Compression.CONTROL,
+            tunnel_message_id=header.tunnel_message_id,
+            index=transmit.index,
+            originator_counter=transmit.originator_counter,
+            attempt=transmit.attempt,
+            octets=len(octets),
+            payload=payload.hex(),
+        )
+
+    def tell_route(
+        self, peer: EntityId, state: str, reason: str, retry_in_s: float | None = None
+    ) -> None:
+        """Tell where route 2b stands."""
+        self._journal.record(
+            "route", state=state, peer=str(peer), reason=reason or None, retry_in_s=retry_in_s
         )
 
     def log_command(self, handled: Handled) -> None:
@@ -105,6 +147,7 @@ class Teller:
             message_octets=status.message_octets,
             fragments_total=status.fragments_total,
             tunnel_message_id=status.tunnel_message_id,
+            routes=routes_text(status.routes),
             reason=status.reason,
         )
         if status.state is DeliveryState.FAILED:

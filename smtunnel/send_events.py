@@ -29,6 +29,11 @@ class Transmit:
     """1 at the first transmission of this fragment."""
     route: Route = Route.ROUTE_2A
 
+    @property
+    def octets(self) -> bytes:
+        """The payload as octets, as route 2b has it."""
+        return self.payload.encode("ascii") if isinstance(self.payload, str) else self.payload
+
 
 @dataclass(frozen=True, slots=True)
 class StatusChanged:

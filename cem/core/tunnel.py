@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, cast
 
+from cem.core.routes import KnownOffer, Offers
 from cem.core.uplink import AlertBuilder
 from cem.errors import AlertError, StoreError
 from cem.ports import NO_CHANGES, BuiltAlert, Changes, NewMessage, Store
 from gbcs.entity_id import EntityId
 from gbcs.errors import GbcsError
-from smtunnel import DeliveryState, MessageStatus, advance
+from smtunnel import DeliveryState, MessageStatus, Route, RouteChoice, advance
 from smtunnel.effects import Effects, ReceivedMessage
 from smtunnel.endpoint import Endpoint
 from smtunnel.errors import StateError
@@ -40,6 +41,7 @@ class TunnelEnd:
         store: keeps everything.
         peer: the EUI of the other end, 8 octets.
         window_s: the window of the endpoint's pacing, in seconds.
+        offers: of route 2b: what came, and what is answered.
         told: is called with all that has happened, when it is stored.
     """
 
@@ -51,6 +53,7 @@ class TunnelEnd:
         *,
         peer: bytes,
         window_s: float,
+        offers: Offers,
         told: Callable[[Effects], None],
     ) -> None:
         self._new_endpoint = new_endpoint
@@ -58,7 +61,9 @@ class TunnelEnd:
         self._store = store
         self._peer = peer
         self._window = repr(window_s).encode("ascii")
+        self._offers = offers
         self._told = told
+        self._up: int | None = None
         self._endpoint: Endpoint | None = None
         self._failed_at: float | None = None
 
@@ -67,6 +72,17 @@ class TunnelEnd:
     def start(self, now: float) -> None:
         """Go on where the store stands, and tell the other end what this one understands."""
         self.work(lambda endpoint: endpoint.announce(self._peer, now), now)
+        # What came to its end while nobody was here is not sent any more.
+        self.handle_timer(now)
+        changed = self._offers.reconsider(now)
+        if changed is not None:
+            known, answer = changed
+            self.work(
+                lambda endpoint: endpoint.send_record(self._peer, answer, now),
+                now,
+                lambda _: Changes(offer=known),
+            )
+            self._offers.known = known
 
     def send(
         self,
@@ -77,6 +93,8 @@ class TunnelEnd:
         *,
         priority: int = 0,
         lifetime_s: float | None = None,
+        route: RouteChoice = RouteChoice.AUTO,
+        urgent: bool = False,
     ) -> None:
         """Take a message for the other end.
 
@@ -94,6 +112,8 @@ class TunnelEnd:
                 compression=choice,
                 priority=priority,
                 lifetime_s=lifetime_s,
+                route=route,
+                urgent=urgent,
             ),
             now,
         )
@@ -134,6 +154,35 @@ class TunnelEnd:
 
         self.work(work, now, lambda _: changes)
 
+    # Route 2b
+
+    def receive_message(
+        self, payload: bytes, originator_counter: int, now: float, *, busy: bool
+    ) -> Effects:
+        """Take a whole message that the other end has signed; receipts are among the transmits."""
+        return self.work(
+            lambda endpoint: endpoint.on_message(
+                self._peer, payload, originator_counter=originator_counter, now=now, busy=busy
+            ),
+            now,
+        )
+
+    def route_up(self, message_octets: int, now: float) -> None:
+        """Note that route 2b stands, and how long a message the other end takes there."""
+        self._up = message_octets
+        self.work(
+            lambda endpoint: endpoint.route_up(self._peer, now, message_octets=message_octets), now
+        )
+
+    def route_down(self, now: float) -> None:
+        """Note that route 2b is gone."""
+        self._up = None
+        self.work(lambda endpoint: endpoint.route_down(self._peer, now), now)
+
+    def written(self, originator_counter: int, now: float) -> None:
+        """Note that the connection of route 2b has taken a message."""
+        self.work(lambda endpoint: endpoint.on_transmitted(originator_counter, now), now)
+
     # Time
 
     def get_timer(self) -> float | None:
@@ -168,14 +217,29 @@ class TunnelEnd:
         try:
             endpoint = self._ready(now)
             effects = do(endpoint)
-            self._commit(effects, now, more(effects))
+            changes = more(effects)
+            offer = None
+            if effects.news:
+                effects, offer = self._hear(endpoint, effects, now)
+            self._commit(effects, now, changes if offer is None else replace(changes, offer=offer))
         except BaseException as error:
             self._endpoint, self._failed_at = None, now
             if isinstance(error, GbcsError):
                 raise AlertError(f"no Originator Counter for an alert: {error}") from None
             raise
+        if offer is not None:
+            self._offers.known = offer
         self._told(effects)
         return effects
+
+    def _hear(
+        self, endpoint: Endpoint, effects: Effects, now: float
+    ) -> tuple[Effects, KnownOffer | None]:
+        """Answer route offers; returns all that comes of it, and what is to be kept."""
+        kept, answers = self._offers.hear((news.record for news in effects.news), now)
+        for answer in answers:
+            effects = _joined(effects, endpoint.send_record(self._peer, answer, now))
+        return effects, kept
 
     def _ready(self, now: float) -> Endpoint:
         if self._endpoint is None:
@@ -196,6 +260,10 @@ class TunnelEnd:
             effects = replace(
                 effects, saves={**effects.saves, _WINDOW_KEY: self._window}, transmits=new
             )
+            if self._up is not None:
+                # The connection stands, whatever became of the memory of it.
+                up = endpoint.route_up(self._peer, now, message_octets=self._up)
+                effects = _joined(effects, up)
             self._commit(effects, now, Changes(done_alerts=signed - wanted))
             self._endpoint = endpoint
             self._told(effects)
@@ -207,7 +275,11 @@ class TunnelEnd:
             rows=effects.saves,
             received=tuple(_new_message(received, now) for received in effects.received),
             statuses=tuple(told.status for told in effects.statuses),
-            alerts=tuple(self._alerts.build(transmit, now) for transmit in effects.transmits),
+            alerts=tuple(
+                self._alerts.build(transmit, now)
+                for transmit in effects.transmits
+                if transmit.route is Route.ROUTE_2A
+            ),
         )
         if changes != NO_CHANGES:
             self._store.commit(changes)
@@ -220,7 +292,7 @@ def message_ref(peer: bytes, tunnel_message_id: int, first_counter: int) -> str:
 
 def _new_message(received: ReceivedMessage, now: float) -> NewMessage:
     ref = message_ref(received.peer, received.tunnel_message_id, received.first_counter)
-    return NewMessage(ref, EntityId(received.peer), received.message, now)
+    return NewMessage(ref, EntityId(received.peer), received.message, now, received.route)
 
 
 def _joined(first: Effects, second: Effects) -> Effects:
@@ -228,6 +300,7 @@ def _joined(first: Effects, second: Effects) -> Effects:
         saves={**first.saves, **second.saves},
         received=first.received + second.received,
         statuses=first.statuses + second.statuses,
+        answer=first.answer,
         transmits=first.transmits + second.transmits,
         news=first.news + second.news,
         events=first.events + second.events,

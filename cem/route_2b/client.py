@@ -18,8 +18,6 @@ from cem.route_2b.config import Route2bClientConfig
 from cem.route_2b.dialling import Dialler, websocket_dialler
 from cem.route_2b.offers import common_version, usable_addresses
 from cem.route_2b.session import Application, Session, prove
-from gbcs.certificates import KeyUsage
-from gbcs.crypto import EcdsaSigner
 from gbcs.entity_id import EntityId
 from gbcs.errors import Route2bClosed, Route2bRefused
 from gbcs.keystore import KeyStore
@@ -95,7 +93,7 @@ class Route2bClient:
         self._dsrsp = dsrsp
         self._application = application
         self._tell = changed
-        self._signer = EcdsaSigner(keystore.private_key(device, KeyUsage.DIGITAL_SIGNATURE))
+        self._signer = keystore.signer(device)
         self._dial = dialler or websocket_dialler(config)
         self._clock = clock
         self._random_octets = random_octets
@@ -146,6 +144,11 @@ class Route2bClient:
         if self._offer is not None and self._offer.offer == number:
             self._offer = None
             self._new_offer.set()
+
+    def rest(self) -> None:
+        """Follow no offer until another comes."""
+        if self._offer is not None:
+            self.withdraw(self._offer.offer)
 
     async def run(self) -> None:
         """Keep the route up, until cancelled."""

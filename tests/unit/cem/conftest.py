@@ -15,11 +15,13 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 
 from cem import CemConfig, Gateway
 from cem.core.downlink import Downlink
+from cem.core.routes import Offers
 from cem.core.tunnel import TunnelEnd
 from cem.core.uplink import AlertBuilder
 from cem.credentials import load_credentials
 from cem.errors import LinkError
 from cem.ports import Store
+from cem.route_2b.offers import judge_offer
 from cem.store import SqliteStore
 from gbcs import (
     Alert,
@@ -125,6 +127,7 @@ class World:
             store,
             peer=self.supplier_id.octets,
             window_s=config.alert_window_s,
+            offers=Offers(store.offer(), judge_offer, wanted=config.use_route_2b),
             told=told,
         )
 

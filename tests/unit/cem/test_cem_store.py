@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
+from cem.core.routes import KnownOffer
 from cem.errors import StoreError, StoreInUse
 from cem.ports import BuiltAlert, Changes, CommandAnswer, NewMessage
 from cem.store import SqliteStore
-from smtunnel import DeliveryState, MessageStatus, advance
+from smtunnel import DeliveryState, MessageStatus, Route, advance
+from smtunnel.routes import RouteOffer, RouteStatus
 
 PEER = bytes(8)
 
@@ -23,7 +25,7 @@ def answer(counter):
 
 
 def new_message(world, ref="r"):
-    return NewMessage(ref, world.supplier_id, b"message", 5.0)
+    return NewMessage(ref, world.supplier_id, b"message", 5.0, Route.ROUTE_2B)
 
 
 def status(ref, **changes):
@@ -66,17 +68,28 @@ def test_mark_does_not_go_back(store) -> None:
 
 
 def test_everything_survives(world, path) -> None:
-    sent = status("out", tunnel_message_id=3, first_counter=2**63, receipt_expected=True)
+    sent = status(
+        "out", tunnel_message_id=3, first_counter=2**63, receipt_expected=True,
+        routes=frozenset(Route),
+    )  # fmt: skip
+    offer = RouteOffer(
+        offer=7, addresses=("wss://a:1",), pins=(bytes(32),), not_before=1, not_after=2,
+        message_octets=65536,
+    )  # fmt: skip
     store = world.store(path)
     store.commit(Changes(rows={"a": b"1", "b": b"2"}, labels=((2, "EV"),), answer=answer(7)))
     store.commit(Changes(rows={"a": None, "b": b"3"}, received=(new_message(world),)))
     store.commit(Changes(statuses=(sent,), alerts=(alert(2**63, "out"),)))
+    store.commit(Changes(offer=KnownOffer(offer, RouteStatus.ACCEPTED)))
+    store.commit(Changes(offer=KnownOffer(offer, RouteStatus.ACCEPTED, withdrawn=True)))
     store.close()
     store = world.store(path)
+    assert store.offer() == KnownOffer(offer, RouteStatus.ACCEPTED, withdrawn=True)
     assert store.tunnel_rows() == {"b": b"3"}
     assert store.answer(PEER, 7) == answer(7)
     assert store.labels() == {2: "EV"}
-    assert store.next_received(0).message == b"message"
+    received = store.next_received(0)
+    assert (received.message, received.route) == (b"message", Route.ROUTE_2B)
     assert store.status("out") == sent
     assert store.next_alert() == alert(2**63, "out")
     store.close()

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lab.study import parameters
+from lab.study import networks, parameters
 from lab.study.cases import Case
 from lab.study.findings import Results
 from lab.study.fit import distance, fit_fragments, fitted_times, read_fitted, write_fitted
@@ -32,9 +32,9 @@ _PARAMETER_TABLES = (
     parameters.Study,
     parameters.Route,
     parameters.Workload,
-    parameters.Network,
-    parameters.Internet,
-    parameters.Capacity,
+    networks.Network,
+    networks.Internet,
+    networks.Capacity,
     parameters.Experiment,
 )
 

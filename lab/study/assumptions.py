@@ -11,7 +11,8 @@ import msgspec
 from dcc_sim.core.network.distributions import Distribution, describe
 from dcc_sim.core.network.profile import Parameter
 from lab.study.cases import profile_of, shares_of
-from lab.study.parameters import Network, Study
+from lab.study.networks import Network
+from lab.study.parameters import Study
 from lab.study.report_page import table
 
 _SIMPLIFIED = (

@@ -17,7 +17,8 @@ from dcc_sim.core.network.distributions import (
 )
 from dcc_sim.core.network.profile import BurstLoss, NetworkProfile, Parameter, Standing
 from dcc_sim.profile_files import load_profile
-from lab.study.parameters import EngineName, Network, Route, Workload
+from lab.study.networks import Network
+from lab.study.parameters import EngineName, Route, Workload
 
 T = TypeVar("T")
 

@@ -12,7 +12,8 @@ from lab.journal import read_journal
 from lab.study.cases import Case
 from lab.study.errors import StudyResultError
 from lab.study.journal_tables import JournalReader
-from lab.study.parameters import Experiment, Network, Route, Study, Workload
+from lab.study.networks import Network
+from lab.study.parameters import Experiment, Route, Study, Workload
 from lab.study.store import FORMAT, ResultWriter, machine
 from lab.study.study_file import configuration_hash
 

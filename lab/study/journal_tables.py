@@ -1,29 +1,19 @@
-"""The result tables from journals: of the live engine, the virtual one, or a real deployment.
-
-What belongs together is found by what the journals say of each other: a carrier message's
-originator counter is in the DCC's journal; a message's tunnel id and key (counter minus index) are
-in the receiver's name for it. A journal that is missing costs columns, never rows. Without the
-DCC's (there is none of the real DCC) nobody knows how long a fragment was in each part of the way.
-"""
+"""The result tables from journals: of the live engine, the virtual one, or a real deployment."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from lab.study.histogram import bins_of
+from lab.study.journal_join import FAILED, PARTS, Event, JoinedJournals, Message, Transmission
 from lab.study.tables import Tables, build, from_rows
 
-Event = Mapping[str, Any]
 KnownMessages: TypeAlias = Mapping[tuple[str, int], tuple[str, int]]
 
-_FAILED = ("failed", "rejected", "expired", "aborted")
-_KNOWN = ("reassembled", "answered")
-_PARTS = ("wan_s", "queue_s", "transfer_s", "han_s")
 _DIGITS = 6
 _WHOLE_COUNTERS = (
     "dcc_attempts",
@@ -38,62 +28,8 @@ _WHOLE_COUNTERS = (
 )
 
 
-@dataclass(slots=True)
-class _Transmission:
-    message: _Message
-    index: int
-    attempt: int
-    counter: int
-    t: float
-    octets: int = 0
-    arrived: float | None = None
-    answered: float | None = None
-    result: str = ""
-    reason: str = ""
-    request_s: float = 0.0
-    dcc_s: float = 0.0
-    wan_s: float = 0.0
-    queue_s: float = 0.0
-    transfer_s: float = 0.0
-    han_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Message:
-    component: str
-    source: str
-    ref: str
-    device: str
-    t: float
-    octets: int = 0
-    fragments: int = 0
-    number: int | None = None
-    received: float | None = None
-    known: float | None = None
-    state: str = ""
-    reason: str = ""
-    transmissions: list[_Transmission] = field(default_factory=list)
-
-    @property
-    def downlink(self) -> bool:
-        return self.component == "dsrsp"
-
-
-@dataclass(slots=True)
-class _Network:
-    """What the DCC's journal says of one carrier message's copies."""
-
-    reference: str
-    t: float | None = None
-    octets: int = 0
-    lost_reason: str = ""
-    parts: dict[str, float] = field(default_factory=dict)
-    dcc_s: float = 0.0
-    entered: float = 0.0
-
-
 class JournalReader:
-    """Joins the events of one run.
+    """Makes tables of the events of one run.
 
     Args:
         events: of all journals, in order of time; each may name where it is from in "source",
@@ -112,215 +48,18 @@ class JournalReader:
     ) -> None:
         self._scale = time_scale
         self._known = known or {}
-        self._by_component: dict[str, list[Event]] = defaultdict(list)
-        for event in events:
-            self._by_component[str(event["component"])].append(event)
-        self._messages: dict[tuple[str, str, str], _Message] = {}
-        self._regions: dict[str, str] = {}
-        self._read_senders()
-        self._name_devices()
-        self._read_receivers()
-        self._read_network()
-        self._read_results()
-        self._began = min((m.t for m in self._messages.values()), default=0.0)
+        self._joined = JoinedJournals(events, time_scale=time_scale)
+        self._began = min((m.t for m in self._joined.messages), default=0.0)
 
     @property
     def messages(self) -> int:
         """How many messages were found."""
-        return len(self._messages)
-
-    # Who sent what
-
-    def _read_senders(self) -> None:
-        for component in ("dsrsp", "cem"):
-            for event in self._by_component[component]:
-                if event["event"] == "message":
-                    self._read_state(component, event)
-                elif event["event"] == "carrier" and event.get("control") is not True:
-                    self._read_carrier(component, event)
-
-    def _read_state(self, component: str, event: Event) -> None:
-        ref, state = str(event.get("message_ref", "")), str(event.get("state", ""))
-        source = str(event.get("source", component))
-        key = (component, source, ref)
-        message = self._messages.get(key)
-        if message is None:
-            if state != "queued":
-                return  # what a receiver says of a message
-            device = str(event.get("peer") or "") if component == "dsrsp" else ""
-            message = _Message(component, source, ref, device, float(event["t"]))
-            self._messages[key] = message
-        message.octets = int(event.get("message_octets") or message.octets)
-        message.fragments = int(event.get("fragments_total") or message.fragments)
-        if event.get("tunnel_message_id") is not None:
-            message.number = int(event["tunnel_message_id"])
-        if state != message.state:
-            message.state = state
-            message.reason = str(event.get("reason") or "") if state in _FAILED else ""
-            if state in _KNOWN and message.known is None:
-                message.known = float(event["t"])
-
-    def _read_carrier(self, component: str, event: Event) -> None:
-        source = str(event.get("source", component))
-        message = self._messages.get((component, source, str(event.get("message_ref", ""))))
-        if message is None:
-            return
-        message.number = int(event["tunnel_message_id"])
-        message.transmissions.append(
-            _Transmission(
-                message,
-                int(event["index"]),
-                int(event.get("attempt") or 1),
-                int(event["originator_counter"]),
-                float(event["t"]),
-            )
-        )
-
-    # Which CEM's journal is which
-
-    def _name_devices(self) -> None:
-        """Find the EUI of each CEM's journal: it does not say it, those who speak with it do."""
-        of_counter = {
-            one.counter: message.device
-            for message in self._messages.values()
-            if message.downlink
-            for one in message.transmissions
-        }
-        heard: dict[tuple[int, int], list[str]] = defaultdict(list)
-        for event in self._by_component["dsrsp"]:
-            name = _received_name(event)
-            if name is not None:
-                heard[int(name[1]), int(name[2])].append(_with_hyphens(name[0]))
-        votes: dict[str, Counter[str]] = defaultdict(Counter)
-        for event in self._by_component["cem"]:
-            name = _received_name(event)
-            source = str(event.get("source", "cem"))
-            if event.get("device"):
-                votes[source][str(event["device"])] += 1_000_000
-            elif name is not None and int(name[2]) in of_counter:
-                votes[source][of_counter[int(name[2])]] += 1000
-        for message in self._messages.values():
-            if not message.downlink:
-                for place in _keys(message):
-                    for device in heard.get(place, ()):
-                        votes[message.source][device] += 1
-        self._device_of = {
-            source: max(sorted(found), key=lambda one: found[one])
-            for source, found in votes.items()
-        }
-        for message in self._messages.values():
-            if not message.downlink:
-                message.device = self._device_of.get(message.source, "")
-
-    def _read_receivers(self) -> None:
-        arrived: dict[tuple[str, str, int, int], float] = {}
-        for component in ("dsrsp", "cem"):
-            for event in self._by_component[component]:
-                name = _received_name(event)
-                if name is None:
-                    continue
-                if component == "dsrsp":
-                    place = ("up", _with_hyphens(name[0]), int(name[1]), int(name[2]))
-                else:
-                    device = self._device_of.get(str(event.get("source", "cem")), "")
-                    place = ("down", device, int(name[2]), int(name[1]))
-                arrived.setdefault(place, float(event["t"]))
-        for message in self._messages.values():
-            way = "down" if message.downlink else "up"
-            times = [
-                arrived[way, message.device, key, number]
-                for key, number in _keys(message)
-                if (way, message.device, key, number) in arrived
-            ]
-            message.received = min(times, default=None)
-
-    # What the DCC knows
-
-    def _read_network(self) -> None:
-        networks: dict[tuple[bool, str, int], _Network] = {}
-        accepted: dict[str, float] = {}
-        posted: dict[str, float] = {}
-        for event in self._by_component["dcc-sim"]:
-            kind = event["event"]
-            if kind == "network" and event.get("hop") in ("command", "alert"):
-                counter = str(event["reference"]).rpartition(":")[2]
-                place = (event["hop"] == "command", str(event["device"]), int(counter))
-                self._read_copy(
-                    networks.setdefault(place, _Network(str(event["reference"]))), event
-                )
-            elif kind == "duis" and event.get("code") == "I99":
-                accepted.setdefault(str(event.get("request_id")), float(event["t"]))
-            elif kind == "post" and event.get("outcome") == "taken":
-                posted.setdefault(str(event.get("reference")), float(event["t"]))
-        for message in self._messages.values():
-            for one in message.transmissions:
-                network = networks.get((message.downlink, message.device, one.counter))
-                if network is not None:
-                    name = network.reference
-                    self._apply(one, network, accepted.get(name), posted.get(name))
-
-    def _read_copy(self, network: _Network, event: Event) -> None:
-        link = str(event.get("link") or "")
-        if link.count("/") == 2:
-            self._regions[str(event["device"])] = link.partition("/")[0]
-        network.octets = int(event.get("octets") or 0)
-        if event.get("outcome") != "arrived":
-            network.lost_reason = str(event.get("reason") or event.get("outcome"))
-            return
-        if network.t is not None:
-            return
-        network.t = float(event["t"])
-        network.parts = {name: float(event.get(name) or 0.0) for name in _PARTS}
-        network.dcc_s = float(event.get("dcc_s") or 0.0) + float(event.get("fault_s") or 0.0)
-        network.entered = network.t - float(event.get("total_s") or 0.0) / self._scale
-
-    def _apply(
-        self, one: _Transmission, network: _Network, accepted: float | None, posted: float | None
-    ) -> None:
-        one.octets = network.octets
-        downlink = one.message.downlink
-        if downlink and accepted is not None:
-            one.request_s = (accepted - one.t) * self._scale
-        if network.t is None:
-            one.reason = network.lost_reason
-            return
-        for name, value in network.parts.items():
-            setattr(one, name, value)
-        one.dcc_s = network.dcc_s
-        if downlink:
-            one.arrived = network.t
-            if accepted is not None:
-                # The DCC's repetitions: the copy that came entered the SM WAN later.
-                one.dcc_s += max(network.entered - accepted, 0.0) * self._scale
-        elif posted is not None:
-            one.arrived = posted
-            one.dcc_s += (posted - network.t) * self._scale
-
-    def _read_results(self) -> None:
-        found = {
-            (
-                str(event["message_ref"]),
-                int(event["index"]),
-                int(event["originator_counter"]),
-            ): event
-            for event in self._by_component["dsrsp"]
-            if event["event"] == "result"
-        }
-        for message in self._messages.values():
-            for one in message.transmissions:
-                event = found.get((message.ref, one.index, one.counter))
-                if message.downlink and event is not None:
-                    one.answered = float(event["t"])
-                    one.result = str(event["result"])
-                    one.reason = one.reason or str(event.get("reason") or "")
-
-    # The tables
+        return len(self._joined.messages)
 
     def tables(self, case: int, deadlines_s: Iterable[float]) -> Tables:
         """Return the tables, under the number of a case."""
-        ordered = sorted(self._messages.values(), key=lambda m: (m.t, m.component, m.device, m.ref))
         messages, fragments = [], []
-        for number, message in enumerate(ordered):
+        for number, message in enumerate(self._joined.messages):
             messages.append(self._message_row(case, number, message))
             completing = _completing(message)
             fragments += [
@@ -335,19 +74,19 @@ class JournalReader:
             histograms=_histograms(case, messages),
         )
 
-    def _message_row(self, case: int, number: int, message: _Message) -> dict[str, Any]:
+    def _message_row(self, case: int, number: int, message: Message) -> dict[str, Any]:
         direction = "down" if message.downlink else "up"
         name, octets = self._known.get((direction, message.octets), ("", message.octets))
         outcome = "unfinished"
         if message.received is not None:
             outcome = "delivered"
-        elif message.state in _FAILED:
+        elif message.state in FAILED:
             outcome = "failed"
         return {
             "case": case,
             "message": number,
             "cem": message.device,
-            "region": self._regions.get(message.device, ""),
+            "region": self._joined.region_of(message.device),
             "type": name,
             "direction": direction,
             "message_octets": octets,
@@ -362,11 +101,11 @@ class JournalReader:
         }
 
     def _fragment_row(
-        self, case: int, number: int, one: _Transmission, completes: bool
+        self, case: int, number: int, one: Transmission, completes: bool
     ) -> dict[str, Any]:
         arrived = self._since(one.t, one.arrived)
         parts = {
-            name: round(getattr(one, name), _DIGITS) for name in ("request_s", "dcc_s", *_PARTS)
+            name: round(getattr(one, name), _DIGITS) for name in ("request_s", "dcc_s", *PARTS)
         }
         outcome = "arrived" if arrived is not None or one.result == "success" else "lost"
         if outcome == "lost" and one.result and one.result not in ("success", "failed", "unknown"):
@@ -428,7 +167,7 @@ class JournalReader:
 
     def _whole_counts(self) -> dict[str, int]:
         counts = dict.fromkeys(_WHOLE_COUNTERS, 0)
-        for event in self._by_component["dcc-sim"]:
+        for event in self._joined.events_of("dcc-sim"):
             kind, hop, outcome = event["event"], event.get("hop"), event.get("outcome")
             if kind == "network" and hop in ("command", "response", "alert"):
                 counts["dcc_attempts"] += hop == "command" and not event.get("copy")
@@ -446,24 +185,8 @@ class JournalReader:
         return counts
 
 
-def _received_name(event: Event) -> tuple[str, str, str] | None:
-    """Return the three parts of a receiver's name for a message that it has whole."""
-    if event["event"] != "message" or event.get("state") != "reassembled":
-        return None
-    parts = str(event.get("message_ref", "")).rsplit("-", 2)
-    if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
-        return None  # the sender's own name: it knows that the peer has it
-    return parts[0], parts[1], parts[2]
-
-
-def _keys(message: _Message) -> set[tuple[int, int]]:
-    if message.number is None:
-        return set()
-    return {(one.counter - one.index, message.number) for one in message.transmissions}
-
-
-def _completing(message: _Message) -> _Transmission | None:
-    first: dict[int, _Transmission] = {}
+def _completing(message: Message) -> Transmission | None:
+    first: dict[int, Transmission] = {}
     for one in message.transmissions:
         known = first.get(one.index)
         if one.arrived is not None and (
@@ -473,10 +196,6 @@ def _completing(message: _Message) -> _Transmission | None:
     if message.received is None or not first:
         return None
     return max(first.values(), key=lambda one: (one.arrived or 0.0, one.index))
-
-
-def _with_hyphens(device: str) -> str:
-    return "-".join(device[place : place + 2] for place in range(0, len(device), 2)).upper()
 
 
 def _histograms(case: int, messages: Sequence[Event]) -> Any:

@@ -6,52 +6,18 @@ Defaults and units stand in the documentation of each table; `smtunnel study par
 from __future__ import annotations
 
 import math
-import re
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from dcc_sim.core.network.distributions import Distribution, Lognormal
-from dcc_sim.core.network.profile import Parameter, Standing
+from lab.study.checks import Table, above_0, at_least_0, check_name
+from lab.study.networks import Network
 
 RouteKind: TypeAlias = Literal["2a", "2b", "stream1"]
 EngineName: TypeAlias = Literal["fleet", "virtual", "live"]
 WorkloadKind: TypeAlias = Literal[
     "dispatch", "registration", "reports", "session", "message", "recorded", "alert-storm"
 ]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of a study file."""
-
-
-def check_name(what: str, name: str) -> None:
-    """Check a name that will stand in file names, tables and figures.
-
-    Raises:
-        ValueError: says what is expected.
-    """
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{what} {name!r}: expected 1 to 64 letters, digits, spaces, dots, _, + or -, "
-            "a letter or digit first"
-        )
-
-
-def _above_0(table: msgspec.Struct, *names: str) -> None:
-    for name in names:
-        value = getattr(table, name)
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a number above 0, not {value}")
-
-
-def _at_least_0(table: msgspec.Struct, *names: str) -> None:
-    for name in names:
-        value = getattr(table, name)
-        if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a number of at least 0, not {value}")
 
 
 class Route(Table, frozen=True, kw_only=True):
@@ -117,7 +83,7 @@ class Route(Table, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("route", self.name)
-        _above_0(
+        above_0(
             self,
             "fragments_in_flight",
             "fragments_in_flight_total",
@@ -131,7 +97,7 @@ class Route(Table, frozen=True, kw_only=True):
             "message_lifetime_s",
             "exchange_round_trips",
         )
-        _at_least_0(self, "poll_s", "fallback_after_s")
+        at_least_0(self, "poll_s", "fallback_after_s")
         for name in ("carrier_down_chars", "carrier_up_chars"):
             if not 5 <= getattr(self, name) <= 65536:
                 raise ValueError(f"{name} must be 5 to 65536: four characters are the header")
@@ -186,132 +152,14 @@ class Workload(Table, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("workload", self.name)
-        _above_0(self, "cems", "times", "interval_s", "message_octets", "alerts_per_cem")
-        _at_least_0(self, "spread_s")
+        above_0(self, "cems", "times", "interval_s", "message_octets", "alerts_per_cem")
+        at_least_0(self, "spread_s")
         if self.cems > 100_000_000:
             raise ValueError("cems must be at most 100 million: there are 30 million meters")
         if self.message_octets > 65536:
             raise ValueError("message_octets must be at most 65536, the tunnel's limit")
         if (self.kind == "recorded") != (self.folder is not None):
             raise ValueError('folder belongs to kind = "recorded": give both or none')
-
-
-def _assumed(value: Any, source: str) -> Parameter[Any]:
-    return Parameter(value=value, standing=Standing.ASSUMED, source=source)
-
-
-class Internet(Table, frozen=True, kw_only=True):
-    """The plain internet between a home and the DSRSP, for routes 2b and stream1.
-
-    Attributes:
-        round_trip: time there and back. Default: lognormal, median 30 ms, sigma 0.5.
-        loss_probability: that a packet is lost. Default 0.002.
-        retransmission_s: what a lost packet costs, in seconds; doubles. Default 0.3.
-        offline_share: share of homes whose internet is down at a time. Default 0.01.
-        server_s: what the DSRSP's server takes for one message, in seconds. Default 0.02.
-        server_messages_per_s: how many messages the servers take a second for each million CEMs,
-            at least so many in all; what polls cost not counted. Default 2000.
-    """
-
-    round_trip: Parameter[Distribution] = Parameter(
-        value=Lognormal(median_s=0.030, sigma=0.5, max_s=5.0),
-        standing=Standing.DERIVED,
-        source="home internet takes about 30 ms (OpenDSR feasibility study); its spread is assumed",
-    )
-    loss_probability: Parameter[float] = _assumed(
-        0.002, "wireless links in homes; fixed lines less"
-    )
-    retransmission_s: Parameter[float] = _assumed(
-        0.3, "TCP's first retransmission, RTT and reserve"
-    )
-    offline_share: Parameter[float] = _assumed(
-        0.01, "routers switched off, faults, moved houses: no figure is public"
-    )
-    server_s: Parameter[float] = _assumed(0.02, "parsing, checking and storing one message")
-    server_messages_per_s: Parameter[float] = _assumed(
-        2000.0, "what one small machine was seen to take; one more for each million CEMs"
-    )
-
-
-class Capacity(Table, frozen=True, kw_only=True):
-    """What is shared by many CEMs. No limit of the real system is public.
-
-    Attributes:
-        hubs: communications hubs in Great Britain, spread over the regions like the CEMs.
-        dcc_requests_per_s: DUIS requests that the DCC takes in a second from all its users.
-        dcc_background_per_s: those of them that others use already.
-        region_octets_per_s_down: what one region's SM WAN carries down, in octets a second, for a
-            million communications hubs.
-        region_octets_per_s_up: the same up.
-        background_octets_per_s: what others use of each already, a million hubs.
-    """
-
-    hubs: Parameter[float] = Parameter(
-        value=30_000_000.0,
-        standing=Standing.PUBLISHED,
-        source="more than 30 million SMETS2 meters by the mid-2020s; taken as one hub each",
-    )
-    dcc_requests_per_s: Parameter[float] = Parameter(
-        value=2000.0,
-        standing=Standing.DERIVED,
-        source="about 12 billion messages in 2022 (published) are 380 a second on average; five "
-        "times the average is taken as the peak that the system was built for",
-    )
-    dcc_background_per_s: Parameter[float] = Parameter(
-        value=380.0,
-        standing=Standing.DERIVED,
-        source="about 33 million messages a day (published)",
-    )
-    region_octets_per_s_down: Parameter[float] = _assumed(
-        60_000.0, "a million hubs, a hundred or more a cell; no figure is public"
-    )
-    region_octets_per_s_up: Parameter[float] = _assumed(30_000.0, "half of down, as for one hub")
-    background_octets_per_s: Parameter[float] = Parameter(
-        value=4_000.0,
-        standing=Standing.DERIVED,
-        source="1.7 messages a meter and day (published) of about 200 octets are 3,900 a second "
-        "for a million meters",
-    )
-
-
-class Network(Table, frozen=True, kw_only=True):
-    """What lies between.
-
-    Attributes:
-        name: what tables and figures call it.
-        profile: a network profile of the DCC simulator, or a profile's .toml file, relative to the
-            study file. Default "gb-assumed".
-        regions: share of the CEMs in each region of the profile. Default: 0.3 north, 0.7
-            central-south where the profile has these, else all in its default region.
-        loss: replaces the profile's losses by this probability at all times. Default: the
-            profile's own.
-        latency_scale: multiplies the profile's SM WAN latencies. Default 1.
-        live_time_scale: the live engine lets so many seconds of network pass in one second; what
-            the software itself takes then counts as so many times longer. Default 1.
-        alert_storm_protection: switches it on or off. Default: as the profile says.
-        internet: see Internet.
-        capacity: see Capacity.
-    """
-
-    name: str
-    profile: str = "gb-assumed"
-    regions: dict[str, float] = {}
-    loss: float | None = None
-    latency_scale: float = 1.0
-    live_time_scale: float = 1.0
-    alert_storm_protection: bool | None = None
-    internet: Internet = Internet()
-    capacity: Capacity = Capacity()
-
-    def __post_init__(self) -> None:
-        check_name("network", self.name)
-        _above_0(self, "latency_scale", "live_time_scale")
-        if self.loss is not None and not 0 <= self.loss <= 1:
-            raise ValueError(f"loss is a probability: 0 to 1, not {self.loss}")
-        if any(share < 0 for share in self.regions.values()):
-            raise ValueError("regions: no share can be below 0")
-        if self.regions and not sum(self.regions.values()) > 0:
-            raise ValueError("regions: at least one share must be above 0")
 
 
 class Experiment(Table, frozen=True, kw_only=True):
@@ -325,7 +173,8 @@ class Experiment(Table, frozen=True, kw_only=True):
         workloads: names of workloads. Default: all.
         networks: names of networks. Default: all.
         vary: values to go through, for example {"workload.cems" = [1000, 10000]}; each with each.
-            Before the dot: route, workload or network.
+            Before the dot: route, workload or network; network.internet.NAME and
+            network.capacity.NAME reach what is in these.
         repetitions: with other random draws each. Default: the study's.
     """
 
@@ -335,12 +184,12 @@ class Experiment(Table, frozen=True, kw_only=True):
     routes: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
-    vary: dict[str, tuple[Any, ...]] = {}
+    vary: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
     repetitions: int | None = None
 
     def __post_init__(self) -> None:
         check_name("experiment", self.name)
-        _above_0(self, "repetitions")
+        above_0(self, "repetitions")
         if not self.engines:
             raise ValueError("engines is empty: name at least one of fleet, virtual, live")
         for path, values in self.vary.items():
@@ -392,8 +241,8 @@ class Study(Table, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("study", self.name)
-        _above_0(self, "repetitions", "bootstrap_resamples", "rows_per_case")
-        _at_least_0(self, "seed")
+        above_0(self, "repetitions", "bootstrap_resamples", "rows_per_case")
+        at_least_0(self, "seed")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, not {self.confidence}")
         if not self.percentiles or any(not 0 < one < 100 for one in self.percentiles):

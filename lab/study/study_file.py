@@ -15,7 +15,8 @@ from dcc_sim.errors import ConfigError as ProfileError
 from dcc_sim.profile_files import is_profile_path, load_profile
 from lab.study.cases import Case
 from lab.study.errors import StudyFileError
-from lab.study.parameters import Experiment, Network, Route, Study, Workload
+from lab.study.networks import Network
+from lab.study.parameters import Experiment, Route, Study, Workload
 
 _FOLDER = Path(__file__).resolve().parent / "studies"
 _MAX_CASES = 20_000
@@ -152,14 +153,30 @@ def _varied(
     }
     if not own:
         return table
+    values = msgspec.to_builtins(table)
     try:
+        for path, value in own.items():
+            _set(values, path, value)
         # Checked once more, as if it had stood in the table itself.
-        varied: T = msgspec.convert(msgspec.to_builtins(table) | own, type(table))
+        varied: T = msgspec.convert(values, type(table))
     except (msgspec.ValidationError, ValueError) as error:
         raise StudyFileError(
             f"experiment {experiment.name!r}, vary: {prefix} {table.name!r} with {own}: {error}"
         ) from None
     return varied
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set a value below a dotted path; one that has a standing is then assumed."""
+    *places, name = path.split(".")
+    for place in places:
+        if not isinstance(values.get(place), dict):
+            raise ValueError(f"there is no table {place!r} in which {name!r} could be varied")
+        values = values[place]
+    known = values.get(name)
+    if isinstance(known, dict) and "standing" in known:
+        value = {"value": value, "standing": "assumed", "source": "varied by the study"}
+    values[name] = value
 
 
 def _with_folder(workload: Workload, where: str, folder: Path) -> Workload:

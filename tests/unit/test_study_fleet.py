@@ -24,7 +24,8 @@ from lab.study.fleet.lines import Lines, Pilot
 from lab.study.fleet.model import model_of
 from lab.study.fleet.up import storm_passes
 from lab.study.fleet.weather import LossWeather
-from lab.study.parameters import Capacity, Internet, Network, Route, Workload
+from lab.study.networks import Capacity, Internet, Network
+from lab.study.parameters import Route, Workload
 from lab.study.tables import Tables
 from lab.study.virtual import VirtualEngine
 

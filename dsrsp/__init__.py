@@ -10,6 +10,7 @@ from dsrsp.errors import (
     GatewayNotRunning,
     MessageNotSendable,
     NoEcho,
+    RouteNotOffered,
     SendError,
     StorageError,
     UnknownDevice,
@@ -19,6 +20,7 @@ from dsrsp.gateway import Gateway
 from dsrsp.handles import Handle
 from dsrsp.inbox import ReceivedMessage
 from dsrsp.ports import DccClient, Service, Storage
+from dsrsp.routes import RouteInfo
 
 __all__ = [
     "ConfigurationError",
@@ -31,6 +33,8 @@ __all__ = [
     "MessageNotSendable",
     "NoEcho",
     "ReceivedMessage",
+    "RouteInfo",
+    "RouteNotOffered",
     "SendError",
     "Service",
     "Storage",

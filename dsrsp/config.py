@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dsrsp.errors import ConfigurationError
+from dsrsp.route_2b.config import Route2bServerConfig
 from gbcs.entity_id import EntityId
+from gbcs.route_2b import message_octets_for
+from smtunnel.carriers import HEADER_OCTETS
+from smtunnel.limits import compressed_bound
 
 
 class SigningServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,6 +172,25 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The part of both bounds that one device's messages may fill, above 0 and at most 1: no CEM
     can shut out the others."""
 
+    route_2b: Route2bServerConfig | None = None
+    """Route 2b's server, where CEMs connect over the internet; unset: there is none, and offers
+    that were made are withdrawn. The supplier's private key must be among ``keys``."""
+    offer_route_2b: bool = True
+    """Whether route 2b is offered to each CEM that has made itself known, and offered anew in time
+    and when the server's terms change; False: only by command."""
+    use_route_2b: bool = True
+    """False sends no messages by route 2b; what comes that way is taken all the same."""
+    fallback_after_s: float = 300.0
+    """From when a CEM's route 2b goes down to when messages that prefer it go through the smart
+    metering system, in seconds."""
+    receipt_timeout_2b_s: float = 10.0
+    """Wait for a receipt on route 2b before a message goes again, in seconds; doubles."""
+    attempts_2b: int = 5
+    """How often a message goes by route 2b without a receipt though it stands; then through the
+    smart metering system."""
+    messages_in_flight_2b: int = 32
+    """Messages to one device that may be on their way by route 2b at once, at most 255."""
+
     def check(self) -> None:
         """Check what types cannot say.
 
@@ -208,6 +231,10 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "max_unacknowledged_share",
             "max_unacknowledged_messages",
             "max_unacknowledged_octets",
+            "fallback_after_s",
+            "receipt_timeout_2b_s",
+            "attempts_2b",
+            "messages_in_flight_2b",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -215,7 +242,12 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigurationError(
                 f"max_unacknowledged_share must be at most 1, not {self.max_unacknowledged_share}"
             )
-        for name in ("messages_in_flight", "fragment_attempts"):
+        for name in (
+            "messages_in_flight",
+            "fragment_attempts",
+            "messages_in_flight_2b",
+            "attempts_2b",
+        ):
             if getattr(self, name) > 255:
                 raise ConfigurationError(f"{name} must be at most 255, not {getattr(self, name)}")
         if self.fragments_per_window is not None and self.fragments_per_window < 1:
@@ -229,7 +261,24 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"be at least window_s, {self.window_s:g} s, for what was signed is counted again "
                 "after a restart"
             )
+        self._check_route_2b()
         if not self.dcc_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"dcc_url must be http://… or https://…, not {self.dcc_url!r}")
         if not self.receive_path.startswith("/"):
             raise ConfigurationError(f"receive_path must begin with /, not {self.receive_path!r}")
+
+    def _check_route_2b(self) -> None:
+        if self.route_2b is None:
+            return
+        # What the tunnel gives out must fit the queue, or a connection would be closed for it.
+        octets = self.messages_in_flight_2b * message_octets_for(
+            HEADER_OCTETS + compressed_bound(self.max_message_octets)
+        )
+        room = self.route_2b.queued_octets
+        if octets > room or self.messages_in_flight_2b + 16 > self.route_2b.queued_messages:
+            raise ConfigurationError(
+                f"messages_in_flight_2b = {self.messages_in_flight_2b} of max_message_octets = "
+                f"{self.max_message_octets} may not fit the queue of a connection: set "
+                f"route_2b.queued_octets to {octets} at least and route_2b.queued_messages to "
+                f"{self.messages_in_flight_2b + 16}, or the others lower"
+            )

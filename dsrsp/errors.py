@@ -9,6 +9,7 @@ The tree::
     │   ├── MessageNotSendable   the message does not go through the tunnel: too long, for instance
     │   └── NoEcho               a CEM was asked for an echo, and none came
     ├── UnknownMessage           no message has this reference
+    ├── RouteNotOffered          route 2b is not configured, or there is no offer to withdraw
     ├── GatewayNotRunning        the gateway is used before its start or after its end
     ├── StorageError             durable state cannot be read or written
     ├── InvalidTransition        we erred: an input that this state of a request cannot meet
@@ -51,6 +52,10 @@ class NoEcho(SendError):
 
 class UnknownMessage(DsrspError):
     """No message has this reference."""
+
+
+class RouteNotOffered(DsrspError):
+    """Route 2b is not configured, or there is no offer to withdraw."""
 
 
 class GatewayNotRunning(DsrspError):

@@ -16,6 +16,7 @@ from dsrsp.adaptor import Adaptor
 from dsrsp.brake import Brake
 from dsrsp.config import DsrspConfig
 from dsrsp.core.matching import DccError, DeviceResponse, NotForUs, ReceivedReader
+from dsrsp.core.offers import RouteRecord
 from dsrsp.core.wishes import Wishes
 from dsrsp.dcc_client import HttpDccClient
 from dsrsp.errors import (
@@ -30,6 +31,7 @@ from dsrsp.inbox import Inbox, ReceivedMessage
 from dsrsp.ports import DccClient, Storage
 from dsrsp.receiver import Receiver
 from dsrsp.requests import Requests
+from dsrsp.routes import MakeServer, RouteInfo, Routes, open_routes
 from dsrsp.signing import CheckedSigner, LocalSigner, PreCommandSigner
 from dsrsp.steady import SteadyClock
 from dsrsp.store import SqliteStore
@@ -41,7 +43,7 @@ from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
 from openadr_xml import compact as compact_xml
-from smtunnel import MessageStatus
+from smtunnel import MessageStatus, RouteChoice
 from smtunnel.records import Capabilities
 
 logger = logging.getLogger("dsrsp")
@@ -73,6 +75,8 @@ class Gateway:
         dcc: reaches the DCC, if not over HTTP at ``config.dcc_url``; then no receive address is
             served either, and what the DCC posts is given to `receive_untrusted`.
         storage: durable state, if not the SQLite file ``config.state``; closed at the end.
+        route_2b_listener: a listening socket for route 2b, instead of ``config.route_2b.listen``.
+        route_2b_server: makes route 2b's server, if not the one that ``config.route_2b`` is of.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class Gateway:
         signer: PreCommandSigner | None = None,
         dcc: DccClient | None = None,
         storage: Storage | None = None,
+        route_2b_listener: socket.socket | None = None,
+        route_2b_server: MakeServer | None = None,
     ) -> None:
         config.check()
         self._config = config
@@ -99,6 +105,8 @@ class Gateway:
         self._signer = signer
         self._dcc = dcc
         self._given_storage = storage
+        self._route_2b_listener = route_2b_listener
+        self._route_2b_server = route_2b_server
         self._reader = ReceivedReader(
             keystore,
             supplier_id=config.supplier_id,
@@ -111,6 +119,7 @@ class Gateway:
         self._tunnel_open: Tunnel | None = None
         self._requests_open: Requests | None = None
         self._inbox_open: Inbox | None = None
+        self._routes_open: Routes | None = None
         self._receiver: Receiver | None = None
 
     # Life
@@ -139,7 +148,8 @@ class Gateway:
             # Ends before what it uses: the store and the client.
             stack.push_async_callback(self._close)
             self._storage_open = storage
-            self._open(storage, steady, dcc, signer, xml_signer)
+            routes = self._open(storage, steady, dcc, signer, xml_signer)
+            await routes.start(self._route_2b_listener)
             if self._dcc is None:
                 self._receiver = await stack.enter_async_context(
                     Receiver(
@@ -198,7 +208,7 @@ class Gateway:
         dcc: DccClient,
         signer: PreCommandSigner,
         xml_signer: XmlSigner,
-    ) -> None:
+    ) -> Routes:
         inbox = self._inbox_open = Inbox(storage.unacknowledged())
         tunnel = self._tunnel_open = Tunnel(
             self._config,
@@ -236,11 +246,24 @@ class Gateway:
             apply=requests.apply,
             brake=brake,
         )
+        routes = self._routes_open = open_routes(
+            self._config,
+            self._keystore,
+            storage=storage,
+            tunnel=tunnel,
+            make_server=self._route_2b_server,
+            wall=self._clock,
+            random_octets=self._random_octets,
+            journal=self._journal,
+        )
         # First what is under way; then what the tunnel's end has to add.
         requests.start(adaptor)
-        tunnel.start(requests)
+        tunnel.start(requests, routes)
+        return routes
 
     async def _close(self) -> None:
+        if self._routes_open is not None:
+            await self._routes_open.close()
         if self._tunnel_open is not None:
             self._tunnel_open.stop()
         if self._requests_open is not None:
@@ -248,6 +271,7 @@ class Gateway:
         if self._inbox_open is not None:
             self._inbox_open.close()
         self._tunnel_open = self._requests_open = self._inbox_open = self._storage_open = None
+        self._routes_open = None
         for handle in list(self._handles.values()):
             handle.close()
 
@@ -255,6 +279,11 @@ class Gateway:
     def receive_port(self) -> int:
         """The port of the receive address; 0 where none is served."""
         return 0 if self._receiver is None else self._receiver.port
+
+    @property
+    def route_2b_port(self) -> int:
+        """The port of route 2b's server; 0 where there is none."""
+        return 0 if self._routes_open is None else self._routes_open.port
 
     def _running(self) -> tuple[Tunnel, Requests, Inbox]:
         if self._tunnel_open is None or self._requests_open is None or self._inbox_open is None:
@@ -274,6 +303,8 @@ class Gateway:
         priority: int = 0,
         topic: str | None = None,
         supersedes: str | None = None,
+        route: RouteChoice = RouteChoice.AUTO,
+        urgent: bool = False,
     ) -> Handle:
         """Take a message for a device; on return it survives a power cut.
 
@@ -295,6 +326,8 @@ class Gateway:
                 their way to this device about the same are superseded.
             supersedes: the ref of an older message to this device, which is superseded if it is
                 still on its way.
+            route: which routes it may take; see `smtunnel.RouteChoice`.
+            urgent: True to go through the smart metering system at once where route 2b is down.
 
         Raises:
             UnknownMessage: there is no message ``supersedes``.
@@ -308,7 +341,9 @@ class Gateway:
         if self._config.compact if compact is None else compact:
             message = compact_xml(message)
         wishes = Wishes(deadline=deadline, priority=priority, topic=topic, supersedes=supersedes)
-        handle = Handle(tunnel.send(device, message, compression, wishes))
+        handle = Handle(
+            tunnel.send(device, message, compression, wishes, route=route, urgent=urgent)
+        )
         self._handles[handle.ref] = handle
         return handle
 
@@ -341,6 +376,38 @@ class Gateway:
         """
         tunnel, _, _ = self._running()
         return tunnel.capabilities(device)
+
+    # Route 2b
+
+    def offer_route(self, device: EntityId) -> RouteRecord:
+        """Offer route 2b to a CEM, also to one from which it was withdrawn.
+
+        Raises:
+            UnknownDevice: there is no valid certificate to check its answers with.
+            RouteNotOffered: route 2b is not configured.
+            StorageError: it could not be stored.
+        """
+        self._check_device(device)
+        return self._routes().offer(device)
+
+    def withdraw_route(self, device: EntityId) -> RouteRecord:
+        """Withdraw the offer to a CEM, and end its connection; it gets no other by itself.
+
+        Raises:
+            RouteNotOffered: it has no offer.
+            StorageError: it could not be stored.
+        """
+        return self._routes().withdraw(device)
+
+    def routes(self) -> list[RouteInfo]:
+        """Return how route 2b stands with each CEM that ever had an offer."""
+        return self._routes().info()
+
+    def _routes(self) -> Routes:
+        self._running()
+        if self._routes_open is None:
+            raise GatewayNotRunning("the gateway is not running: use it inside `async with`")
+        return self._routes_open
 
     def _check_device(self, device: EntityId) -> None:
         try:

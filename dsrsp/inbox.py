@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dsrsp.config import DsrspConfig
 from dsrsp.ports import IncomingMessage
 from gbcs.entity_id import EntityId
+from smtunnel import Route
 
 Acknowledge = Callable[[str, str | None], None]
 """Acknowledges a received message by its ref; with the ref of the sent one that it answers."""
@@ -43,6 +44,11 @@ class ReceivedMessage:
     def received_at(self) -> float:
         """When it was complete, in seconds since 1970, UTC."""
         return self._incoming.received_at
+
+    @property
+    def route(self) -> Route:
+        """What brought it, or its last piece."""
+        return self._incoming.route
 
     async def ack(self, answers: str | None = None) -> None:
         """Take the message over: the gateway forgets it. Doing so again changes nothing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from dsrsp.core.offers import OfferState, RouteRecord
 from gbcs.entity_id import EntityId
 from gbcs.ports import Journal
 from smtunnel import (
@@ -20,8 +21,9 @@ from smtunnel import (
     MessageStatus,
     parse_untrusted_header,
 )
-from smtunnel.carriers import HEADER_CHARS
+from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS
 from smtunnel.records import Capabilities
+from smtunnel.route_choice import routes_text
 from smtunnel.send_events import Transmit
 
 logger = logging.getLogger("dsrsp")
@@ -46,6 +48,7 @@ class News:
         self._journal.record(
             "carrier",
             direction="down",
+            route="2a",
             peer=str(EntityId(transmit.peer)),
             message_ref=transmit.ref,
             control=header.compression is Compression.CONTROL,
@@ -54,6 +57,50 @@ class News:
             attempt=transmit.attempt,
             originator_counter=transmit.originator_counter,
             payload=str(transmit.payload),
+        )
+
+    def tell_whole(self, transmit: Transmit, octets: bytes) -> None:
+        """Tell that a whole message goes out by route 2b.
+
+        Args:
+            transmit: what was given out.
+            octets: the signed message.
+        """
+        payload = transmit.octets
+        header = parse_untrusted_header(payload[:HEADER_OCTETS])
+        self._journal.record(
+            "carrier",
+            direction="down",
+            route="2b",
+            peer=str(EntityId(transmit.peer)),
+            message_ref=transmit.ref,
+            control=header.compression is Compression.CONTROL,
+            tunnel_message_id=header.tunnel_message_id,
+            index=transmit.index,
+            attempt=transmit.attempt,
+            originator_counter=transmit.originator_counter,
+            octets=len(octets),
+            payload=payload.hex(),
+        )
+
+    def tell_route(self, device: EntityId, state: str, reason: str = "") -> None:
+        """Tell that route 2b to a CEM is up or down."""
+        self._journal.record("route", state=state, peer=str(device), reason=reason or None)
+
+    def tell_offer(self, record: RouteRecord) -> None:
+        """Tell where a route offer stands."""
+        status = None if record.status is None else record.status.name.lower()
+        logger.info(
+            "route offer %d to %s: %s%s",
+            *(record.number, record.device, record.state.value),
+            f" ({status})" if record.state is OfferState.REFUSED else "",
+        )
+        self._journal.record(
+            "route",
+            state=record.state.value,
+            peer=str(record.device),
+            offer=record.number,
+            reason=status if record.state is OfferState.REFUSED else None,
         )
 
     def tell_status(self, device: EntityId, status: MessageStatus) -> None:
@@ -70,6 +117,7 @@ class News:
             message_octets=status.message_octets,
             tunnel_message_id=status.tunnel_message_id,
             first_counter=status.first_counter,
+            routes=routes_text(status.routes),
         )
         if status.state is DeliveryState.FAILED:
             logger.error("message %s to %s failed: %s", status.ref, device, status.reason)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dsrsp.core.offers import RouteRecord
 from dsrsp.core.request import Request
 from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
-from smtunnel import MessageStatus
+from smtunnel import MessageStatus, Route
 
 
 class Service(enum.Enum):
@@ -51,13 +52,14 @@ class SentMessage:
 class IncomingMessage:
     """A whole message from a CEM that waits for the application's ack.
 
-    ``received_at`` is in seconds since 1970, UTC.
+    ``received_at`` is in seconds since 1970, UTC; ``route`` is what brought it, or its last piece.
     """
 
     ref: str
     device: EntityId
     message: bytes
     received_at: float
+    route: Route = Route.ROUTE_2A
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Changes:
 
     ``tunnel`` are rows of the tunnel's end: octets, or None: delete. ``sent`` are new states of
     sent messages, oldest first; ``requests`` new states of requests; ``received`` messages that
-    are whole now; ``acknowledged`` is the ref of a received message that the application has.
+    are whole now; ``acknowledged`` is the ref of a received message that the application has;
+    ``offers`` are route offers that are new, or their new states.
     """
 
     tunnel: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -74,6 +77,7 @@ class Changes:
     requests: tuple[Request, ...] = ()
     received: tuple[IncomingMessage, ...] = ()
     acknowledged: str | None = None
+    offers: tuple[RouteRecord, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(
@@ -82,6 +86,7 @@ class Changes:
             or self.requests
             or self.received
             or self.acknowledged is not None
+            or self.offers
         )
 
 
@@ -151,6 +156,10 @@ class Storage(Protocol):
 
     def signed_since(self, since: float) -> list[float]:
         """When commands were signed, from a time on, in order: of requests that are kept."""
+        ...
+
+    def route_offers(self) -> list[RouteRecord]:
+        """Return the route offers to all devices: of each its newest, and older that still hold."""
         ...
 
     def unacknowledged(self) -> list[IncomingMessage]:

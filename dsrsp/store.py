@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
 
+from dsrsp.core.offers import OfferState, RouteRecord
 from dsrsp.core.request import Request, State
 from dsrsp.errors import StorageError
 from dsrsp.ports import Changes, IncomingMessage, SentMessage
@@ -21,9 +22,11 @@ from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
 from gbcs.errors import FormatError
 from gbcs.messages import PreCommand, parse_untrusted
-from smtunnel import DeliveryState, MessageStatus
+from smtunnel import DeliveryState, MessageStatus, Route
+from smtunnel.route_choice import number_to_routes, routes_to_number
+from smtunnel.routes import RouteStatus
 
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS owner (id INTEGER PRIMARY KEY CHECK (id = 1), supplier BLOB NOT NULL);
@@ -37,6 +40,7 @@ CREATE TABLE IF NOT EXISTS message (
     state TEXT NOT NULL, reason TEXT, fragments_total INTEGER NOT NULL,
     fragments_accepted INTEGER NOT NULL, fragments_delivered INTEGER NOT NULL,
     message_octets INTEGER NOT NULL, tunnel_message_id INTEGER, first_counter BLOB,
+    routes INTEGER NOT NULL,
     deadline REAL, topic TEXT, ended_at REAL);
 CREATE INDEX IF NOT EXISTS message_ended ON message (ended_at);
 CREATE TABLE IF NOT EXISTS request (
@@ -47,12 +51,16 @@ CREATE TABLE IF NOT EXISTS request (
 CREATE INDEX IF NOT EXISTS request_ended ON request (ended_at);
 CREATE TABLE IF NOT EXISTS received (
     number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, device BLOB NOT NULL,
-    message BLOB NOT NULL, received_at REAL NOT NULL);
+    message BLOB NOT NULL, received_at REAL NOT NULL, route INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS route_offer (
+    device BLOB NOT NULL, number INTEGER NOT NULL, terms BLOB NOT NULL, offered_at REAL NOT NULL,
+    not_after REAL NOT NULL, state TEXT NOT NULL, status INTEGER, answered_at REAL,
+    by_hand INTEGER NOT NULL, PRIMARY KEY (device, number)) WITHOUT ROWID;
 """
 
 _STATUS_COLUMNS: Final = (
     "state, reason, fragments_total, fragments_accepted, fragments_delivered, message_octets, "
-    "tunnel_message_id, first_counter"
+    "tunnel_message_id, first_counter, routes"
 )
 _MESSAGE_COLUMNS: Final = f"ref, device, deadline, topic, {_STATUS_COLUMNS}"
 _REQUEST_COLUMNS: Final = (
@@ -203,21 +211,48 @@ class SqliteStore:
             for request in changes.requests:
                 self._put_request(request, now)
             self._db.executemany(
-                "INSERT INTO received (ref, device, message, received_at) VALUES (?, ?, ?, ?)",
-                [(m.ref, m.device.octets, m.message, m.received_at) for m in changes.received],
+                "INSERT INTO received (ref, device, message, received_at, route) "
+                "VALUES (?, ?, ?, ?, ?)",
+                [
+                    (m.ref, m.device.octets, m.message, m.received_at, int(m.route))
+                    for m in changes.received
+                ],
             )
+            for record in changes.offers:
+                self._put_offer(record)
             if changes.acknowledged is not None:
                 self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
 
+    def _put_offer(self, record: RouteRecord) -> None:
+        device = record.device.octets
+        self._db.execute(
+            "DELETE FROM route_offer WHERE device = ? AND number < ? AND not_after <= ?",
+            (device, record.number, record.offered_at),
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO route_offer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                device,
+                record.number,
+                record.terms,
+                record.offered_at,
+                record.not_after,
+                record.state.name,
+                None if record.status is None else int(record.status),
+                record.answered_at,
+                record.by_hand,
+            ),
+        )
+
     def _put_message(self, sent: SentMessage, now: float) -> None:
         ended_at = now if sent.status.final else None
-        marks = ", ".join("?" * 13)
+        marks = ", ".join("?" * 14)
         self._db.execute(
             f"INSERT INTO message ({_MESSAGE_COLUMNS}, ended_at) VALUES ({marks}) "  # noqa: S608
             f"ON CONFLICT (ref) DO UPDATE SET ({_STATUS_COLUMNS}) = "
             "(excluded.state, excluded.reason, excluded.fragments_total, "
             "excluded.fragments_accepted, excluded.fragments_delivered, excluded.message_octets, "
-            "excluded.tunnel_message_id, excluded.first_counter), "
+            "excluded.tunnel_message_id, excluded.first_counter, excluded.routes), "
             "ended_at = coalesce(ended_at, excluded.ended_at)",
             (
                 sent.status.ref,
@@ -333,8 +368,44 @@ class SqliteStore:
 
     def unacknowledged(self) -> list[IncomingMessage]:
         """Return received messages without an ack, oldest first."""
-        rows = self._all("SELECT ref, device, message, received_at FROM received ORDER BY number")
-        return [IncomingMessage(ref, EntityId(dev), message, at) for ref, dev, message, at in rows]
+        rows = self._all(
+            "SELECT ref, device, message, received_at, route FROM received ORDER BY number"
+        )
+        return [
+            IncomingMessage(ref, EntityId(device), message, at, Route(route))
+            for ref, device, message, at, route in rows
+        ]
+
+    def route_offers(self) -> list[RouteRecord]:
+        """Return the route offers to all devices: of each its newest, and older that still hold."""
+        rows = self._all(
+            "SELECT device, number, terms, offered_at, not_after, state, status, answered_at, "
+            "by_hand FROM route_offer ORDER BY device, number"
+        )
+        return [
+            RouteRecord(
+                device=EntityId(device),
+                number=number,
+                terms=terms,
+                offered_at=offered_at,
+                not_after=not_after,
+                state=OfferState[state],
+                status=None if status is None else RouteStatus(status),
+                answered_at=answered_at,
+                by_hand=bool(by_hand),
+            )
+            for (
+                device,
+                number,
+                terms,
+                offered_at,
+                not_after,
+                state,
+                status,
+                answered_at,
+                by_hand,
+            ) in rows
+        ]
 
 
 class _CounterStore:
@@ -358,6 +429,7 @@ def _status_row(status: MessageStatus) -> tuple[Any, ...]:
         status.message_octets,
         status.tunnel_message_id,
         None if status.first_counter is None else _octets(status.first_counter),
+        routes_to_number(status.routes),
     )
 
 
@@ -375,6 +447,7 @@ def _message(row: tuple[Any, ...]) -> SentMessage:
         octets,
         message_id,
         first,
+        routes,
     ) = row
     status = MessageStatus(
         ref=ref,
@@ -386,5 +459,6 @@ def _message(row: tuple[Any, ...]) -> SentMessage:
         message_octets=octets,
         tunnel_message_id=message_id,
         first_counter=None if first is None else _number(first),
+        routes=number_to_routes(routes),
     )
     return SentMessage(EntityId(device), status, deadline, topic)

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from dsrsp.config import DsrspConfig
 from dsrsp.core.delivery import Outcome, make_request
 from dsrsp.core.matching import DeviceAlert
+from dsrsp.core.offers import RouteRecord
 from dsrsp.core.request import Request
 from dsrsp.core.wishes import Wishes, deadline_passed, superseded
 from dsrsp.echoes import Echoes
@@ -32,12 +33,15 @@ from smtunnel import (
     LocalError,
     MessageStatus,
     Originator,
+    Route,
+    RouteChoice,
     StateError,
 )
 from smtunnel.effects import ControlNews, Effects
 from smtunnel.endpoint import Endpoint
 from smtunnel.policy import Result
 from smtunnel.records import Capabilities, EchoReply
+from smtunnel.routes import RouteAnswer, RouteOffer, RouteWithdrawn
 from smtunnel.send_events import Transmit
 
 logger = logging.getLogger("dsrsp")
@@ -61,6 +65,26 @@ class RequestRunner(Protocol):
 
     def withdraw_ended(self) -> None:
         """End the requests that an earlier process left of messages that have ended."""
+        ...
+
+
+class RouteCarrier(Protocol):
+    """Carries whole messages by route 2b, and keeps the offers of it."""
+
+    def transmit(self, transmit: Transmit) -> None:
+        """Send a whole message, where there is a connection."""
+        ...
+
+    def heard(self, device: EntityId, answer: RouteAnswer) -> RouteRecord | None:
+        """Return what is to be stored of an answer to an offer; None: nothing."""
+        ...
+
+    def stored(self, record: RouteRecord) -> None:
+        """Take over an offer's record that is stored."""
+        ...
+
+    def introduced(self, device: EntityId) -> None:
+        """Take note that a CEM has said what it understands."""
         ...
 
 
@@ -102,19 +126,23 @@ class Tunnel:
         self._sent = SentMessages(storage.unfinished_messages())
         self._echoes = Echoes()
         self._requests: RequestRunner | None = None
+        self._routes: RouteCarrier | None = None
+        # Who is connected by route 2b, and how long a message it takes there.
+        self._up: dict[EntityId, int] = {}
         self._endpoint: Endpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._forgot_at = clock()
 
     # Life
 
-    def start(self, requests: RequestRunner) -> None:
+    def start(self, requests: RequestRunner, routes: RouteCarrier) -> None:
         """Take up what an earlier process left unfinished.
 
         Raises:
             StorageError: the state cannot be read, or is not what this version writes.
         """
         self._requests = requests
+        self._routes = routes
         self._open(self._clock())
         # What came to its end while nobody was here ends now.
         self._do(lambda endpoint, now: endpoint.on_timer(now))
@@ -122,7 +150,7 @@ class Tunnel:
 
     def stop(self) -> None:
         """Leave everything as it is in the store."""
-        self._requests = None
+        self._requests = self._routes = None
         if self._timer is not None:
             self._timer.cancel()
         self._echoes.close()
@@ -145,6 +173,11 @@ class Tunnel:
         # What was given out before, and is not known to be handed over, comes again: for most of
         # that there is a request already.
         fresh = [t for t in effects.transmits if not self._storage.request(t.originator_counter)]
+        for device, octets in self._up.items():
+            # The connection stands, whatever became of the memory of it.
+            up = endpoint.route_up(device.octets, now, message_octets=octets)
+            effects = joined(effects, up)
+            fresh += up.transmits
         changes = self._changes(effects, fresh, now)
         self._store(changes, now)
         self._endpoint = endpoint
@@ -163,6 +196,7 @@ class Tunnel:
         request: Request | None = None,
         acknowledged: str | None = None,
         answered: SentMessage | None = None,
+        offer: RouteRecord | None = None,
         may_refuse: bool = False,
     ) -> Effects:
         """Let the end take an input; on return all that it changed is stored, and being done.
@@ -172,6 +206,7 @@ class Tunnel:
             request: its new state is stored with it.
             acknowledged: the ref of a received message that the application has now.
             answered: a sent message that is answered.
+            offer: a route offer that is new, or its new state.
             may_refuse: whether the end may refuse the input, with nothing changed.
 
         Raises:
@@ -183,6 +218,7 @@ class Tunnel:
             request=request,
             acknowledged=acknowledged,
             answered=answered,
+            offer=offer,
             may_refuse=may_refuse,
         )
         # Whatever was given out just now waits for its turn to run, and is withdrawn here.
@@ -196,6 +232,7 @@ class Tunnel:
         request: Request | None = None,
         acknowledged: str | None = None,
         answered: SentMessage | None = None,
+        offer: RouteRecord | None = None,
         may_refuse: bool = False,
     ) -> Effects:
         now = self._clock()
@@ -206,7 +243,7 @@ class Tunnel:
             try:
                 effects = work(endpoint, now)
                 changes = self._changes(
-                    effects, effects.transmits, now, request, acknowledged, answered
+                    effects, effects.transmits, now, request, acknowledged, answered, offer
                 )
                 self._store(changes, now)
             except BaseException as error:
@@ -235,14 +272,17 @@ class Tunnel:
         request: Request | None = None,
         acknowledged: str | None = None,
         answered: SentMessage | None = None,
+        offer: RouteRecord | None = None,
     ) -> Changes:
-        requests = [make_request(t, supplier_id=self._config.supplier_id) for t in transmits]
+        supplier_id = self._config.supplier_id
+        requests = [make_request(t, supplier_id=supplier_id) for t in _by_2a(transmits)]
         received = [
             IncomingMessage(
                 ref=received_ref(EntityId(m.peer), m.first_counter, m.tunnel_message_id),
                 device=EntityId(m.peer),
                 message=m.message,
                 received_at=self._wall(),
+                route=m.route,
             )
             for m in effects.received
         ]
@@ -252,7 +292,17 @@ class Tunnel:
             requests=(*requests, *(() if request is None else (request,))),
             received=tuple(received),
             acknowledged=acknowledged,
+            offers=(*self._heard(effects.news), *(() if offer is None else (offer,))),
         )
+
+    def _heard(self, news: Sequence[ControlNews]) -> list[RouteRecord]:
+        """Return what is to be stored of answers to route offers."""
+        records = []
+        for one in news:
+            if isinstance(one.record, RouteAnswer) and self._routes is not None:
+                record = self._routes.heard(EntityId(one.peer), one.record)
+                records += [] if record is None else [record]
+        return records
 
     def _act(
         self, effects: Effects, changes: Changes, transmits: Sequence[Transmit], now: float
@@ -265,9 +315,15 @@ class Tunnel:
             self._sent.remember(sent)
             self._news.tell_status(sent.device, sent.status)
             self._tell(sent.status)
+        for record in changes.offers:
+            if self._routes is not None:
+                self._routes.stored(record)
         for news in effects.news:
             self._take_news(news, now)
-        for transmit, request in zip(transmits, changes.requests, strict=False):
+        for transmit in transmits:
+            if transmit.route is Route.ROUTE_2B and self._routes is not None:
+                self._routes.transmit(transmit)
+        for transmit, request in zip(_by_2a(transmits), changes.requests, strict=False):
             self._news.tell_transmit(transmit)
             if self._requests is not None:
                 self._requests.run(request)
@@ -280,6 +336,10 @@ class Tunnel:
         device = EntityId(news.peer)
         if isinstance(news.record, Capabilities):
             self._news.tell_capabilities(device, news.record)
+            if self._routes is not None:
+                self._routes.introduced(device)
+        elif isinstance(news.record, RouteAnswer):
+            logger.info("%s answers route offer %d", device, news.record.offer)
         elif isinstance(news.record, EchoReply):
             self._echoes.take(device, news.record.nonce, now)
         else:
@@ -340,7 +400,9 @@ class Tunnel:
         if sent is None:
             return Effects()
         first = sent.status.first_counter
-        gone = first is not None and self._storage.may_have_gone(ref, first_counter=first)
+        gone = Route.ROUTE_2B in sent.status.routes or (
+            first is not None and self._storage.may_have_gone(ref, first_counter=first)
+        )
         reason = why(sent.status, may_have_gone=gone)
         return endpoint.cancel(ref, reason, now, may_have_gone=gone)
 
@@ -356,7 +418,14 @@ class Tunnel:
     # Messages down
 
     def send(
-        self, device: EntityId, message: bytes, compression: str, wishes: Wishes
+        self,
+        device: EntityId,
+        message: bytes,
+        compression: str,
+        wishes: Wishes,
+        *,
+        route: RouteChoice = RouteChoice.AUTO,
+        urgent: bool = False,
     ) -> MessageStatus:
         """Take a message; on return it is stored, and what it supersedes has ended.
 
@@ -385,7 +454,14 @@ class Tunnel:
         def work(endpoint: Endpoint, now: float) -> Effects:
             chosen: CompressionChoice = choice
             effects = endpoint.send(
-                ref, device.octets, message, now, compression=chosen, priority=wishes.priority
+                ref,
+                device.octets,
+                message,
+                now,
+                compression=chosen,
+                priority=wishes.priority,
+                route=route,
+                urgent=urgent,
             )
             why = functools.partial(superseded, by=ref)
             return joined(effects, *(self._give_up(old, why, endpoint, now) for old in older))
@@ -497,6 +573,78 @@ class Tunnel:
         self._do(work, acknowledged=ref, answered=answered)
         self._inbox.forget(ref)
 
+    # Route 2b
+
+    def receive_message(self, device: EntityId, payload: bytes, originator_counter: int) -> None:
+        """Take a whole message that a device has signed; its receipt is among the transmits.
+
+        Raises:
+            StorageError: nothing is changed, and there is no receipt: it comes again.
+        """
+        full = self._inbox.too_much_waits(device, self._config)
+        if full is not None:
+            logger.warning("a message of %s by route 2b has to come again: %s", device, full)
+        self._do(
+            lambda endpoint, now: endpoint.on_message(
+                device.octets,
+                payload,
+                originator_counter=originator_counter,
+                now=now,
+                busy=full is not None,
+            )
+        )
+
+    def written(self, originator_counter: int) -> None:
+        """Note that a connection has taken a message.
+
+        Raises:
+            StorageError: nothing is changed.
+        """
+        self._do(lambda endpoint, now: endpoint.on_transmitted(originator_counter, now))
+
+    def route_up(self, device: EntityId, message_octets: int) -> None:
+        """Note that a device is connected, and how long a message it takes.
+
+        Raises:
+            StorageError: it is not stored; it is known all the same.
+        """
+        self._up[device] = message_octets
+        self._do(
+            lambda endpoint, now: endpoint.route_up(
+                device.octets, now, message_octets=message_octets
+            )
+        )
+
+    def route_down(self, device: EntityId) -> None:
+        """Note that a device is connected no more.
+
+        Raises:
+            StorageError: it is not stored; it is known all the same.
+        """
+        self._up.pop(device, None)
+        self._do(lambda endpoint, now: endpoint.route_down(device.octets, now))
+
+    def tell_route(self, record: RouteRecord, told: RouteOffer | RouteWithdrawn) -> None:
+        """Tell a device about an offer, and store the offer's record with it.
+
+        Raises:
+            StorageError: nothing is changed.
+        """
+        self._do(
+            lambda endpoint, now: endpoint.send_record(record.device.octets, told, now),
+            offer=record,
+        )
+
+    def known_devices(self) -> list[EntityId]:
+        """Return the devices that have said what they understand.
+
+        Raises:
+            StorageError: the state cannot be read.
+        """
+        if self._endpoint is None:
+            self._do(lambda endpoint, now: Effects())
+        return [] if self._endpoint is None else list(map(EntityId, self._endpoint.peers()))
+
     # Echo and capabilities
 
     def capabilities(self, device: EntityId) -> Capabilities | None:
@@ -523,3 +671,7 @@ class Tunnel:
                 raise NoEcho(f"no echo of {device} in {timeout_s:g} s") from None
         self._news.tell_echo(device, seconds)
         return seconds
+
+
+def _by_2a(transmits: Sequence[Transmit]) -> list[Transmit]:
+    return [transmit for transmit in transmits if transmit.route is Route.ROUTE_2A]

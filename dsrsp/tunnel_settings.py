@@ -36,6 +36,11 @@ def send_policy(config: DsrspConfig) -> SendPolicy:
         result_timeout_s=math.inf,
         reason_grace_s=config.reason_grace_s,
         message_lifetime_s=config.message_lifetime_s,
+        use_route_2b=config.use_route_2b,
+        fallback_after_s=config.fallback_after_s,
+        receipt_timeout_2b_s=config.receipt_timeout_2b_s,
+        attempts_2b=config.attempts_2b,
+        messages_in_flight_2b=config.messages_in_flight_2b,
     )
 
 

@@ -27,8 +27,7 @@ from dsrsp.route_2b.links import Broadcast, Links
 from dsrsp.route_2b.revocation import Revocations, SmkiRepository, StatusSource
 from dsrsp.route_2b.session import Application, Sessions
 from dsrsp.route_2b.tls import make_server_context, read_certificate_sha256
-from gbcs.certificates import KeyUsage, Role
-from gbcs.crypto import EcdsaSigner
+from gbcs.certificates import Role
 from gbcs.entity_id import EntityId
 from gbcs.errors import FormatError, Route2bClosed
 from gbcs.keystore import KeyStore
@@ -100,9 +99,7 @@ class Route2bServer:
             config,
             dsrsp=dsrsp,
             keystore=keystore,
-            signer=EcdsaSigner(
-                keystore.private_key(dsrsp, KeyUsage.DIGITAL_SIGNATURE, role=Role.SUPPLIER)
-            ),
+            signer=keystore.signer(dsrsp, role=Role.SUPPLIER),
             revocations=revocations,
             links=self._links,
             application=application,
@@ -139,7 +136,7 @@ class Route2bServer:
             self._handle,
             **place,
             backlog=_BACKLOG,
-            process_request=_check_path,
+            process_request=self._check_path,
             # A subclass is asked for; any callable does.
             create_connection=cast(Any, functools.partial(DoorConnection, door=self._door)),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -246,6 +243,16 @@ class Route2bServer:
             except Exception:
                 _LOG.exception("unforeseen error while certificates were checked again")
 
+    def _check_path(self, connection: ServerConnection, request: Request) -> Response | None:
+        try:
+            parse_untrusted_route_2b_path(request.path)
+        except FormatError as error:
+            self._door.complaints.tell(
+                "route 2b refused a connection from %s: %s", connection.remote_address, error
+            )
+            return connection.respond(http.HTTPStatus.NOT_FOUND, f"{error}\n")
+        return None
+
     async def _handle(self, socket_: ServerConnection) -> None:
         connection = cast(DoorConnection, socket_)
         device = parse_untrusted_route_2b_path(
@@ -261,8 +268,7 @@ class Route2bServer:
             return
 
         def proven() -> None:
-            connection.protocol.max_message_size = self._config.message_octets
-            connection.left()
+            connection.proven(self._config.message_octets)
 
         try:
             await self._sessions.serve(face, device, proven)
@@ -316,15 +322,6 @@ def _closed(error: ConnectionClosed) -> Route2bClosed:
     if error.rcvd is None:
         return Route2bClosed(None, "")
     return Route2bClosed(error.rcvd.code, error.rcvd.reason)
-
-
-def _check_path(connection: ServerConnection, request: Request) -> Response | None:
-    try:
-        parse_untrusted_route_2b_path(request.path)
-    except FormatError as error:
-        _LOG.warning("route 2b refused a connection from %s: %s", connection.remote_address, error)
-        return connection.respond(http.HTTPStatus.NOT_FOUND, f"{error}\n")
-    return None
 
 
 def _library_logger() -> logging.Logger:

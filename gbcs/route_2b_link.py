@@ -378,6 +378,11 @@ class MessageGuard:
         """
         if isinstance(received, str):
             raise Route2bRefused(CloseCode.MALFORMED, "a text came where messages are due")
+        if len(received) > self.message_octets:
+            raise Route2bRefused(
+                CloseCode.TOO_LONG,
+                f"a message of {len(received)} octets: this end takes {self.message_octets}",
+            )
         try:
             message = parse_untrusted_route_2b(received, max_message_octets=self.message_octets)
         except FormatError as error:

@@ -47,6 +47,8 @@ T = TypeVar("T")
 class CloseCode(enum.IntEnum):
     """Why a connection of route 2b ends: WebSocket close codes of our own, one for each reason."""
 
+    TOO_LONG = 1009
+    """A message longer than this end takes. Source: RFC 6455 section 7.4.1."""
     MALFORMED = 4400
     """A text or message that the other end must not send."""
     BAD_SIGNATURE = 4401
@@ -134,7 +136,7 @@ class Hello:
     """The client's first text.
 
     Args:
-        version: of the handshake and of the messages, 1 to 255.
+        version: of the handshake and of the messages, 0 to 255; so far there is version 1.
         device: who connects.
         dsrsp: whom it wants: the supplier's EUI.
         nonce: 32 unpredictable octets, never used again.

@@ -51,7 +51,22 @@ class Connection(Protocol):
 def find_trusted(
     keystore: KeyStore, entity_id: EntityId, role: Role | None, at: datetime
 ) -> Certificate:
-    """Find the certificate with which a party proves itself, and check it; not its revocation.
+    """Find the certificate with which a party proves itself; its revocation is not asked for.
+
+    It is the newest of those that `find_all_trusted` returns.
+
+    Raises:
+        Route2bRefused: as `find_all_trusted`.
+    """
+    return find_all_trusted(keystore, entity_id, role, at)[0]
+
+
+def find_all_trusted(
+    keystore: KeyStore, entity_id: EntityId, role: Role | None, at: datetime
+) -> tuple[Certificate, ...]:
+    """Find all certificates with which a party may prove itself; not asking for revocation.
+
+    One that is stored ahead of its date, or has no trusted path, harms no other.
 
     Args:
         keystore: what is trusted.
@@ -59,9 +74,12 @@ def find_trusted(
         role: SUPPLIER for a DSRSP, None for a device.
         at: now, aware.
 
+    Returns:
+        At least one, that whose validity begins last first.
+
     Raises:
-        Route2bRefused: with a code for each reason: unknown, wrong role or usage, wrong EUI, not
-            valid now, no trusted path.
+        Route2bRefused: there is none; with a code for each reason: unknown, wrong role or usage,
+            not valid now, no trusted path. Of several reasons the one nearest to success.
     """
     try:
         found = keystore.certificates_of(entity_id)
@@ -77,9 +95,19 @@ def find_trusted(
             CloseCode.WRONG_ROLE,
             f"{entity_id} has no {needed} {_USAGE.value} certificate, but {has}",
         )
-    certificate = max(fitting, key=lambda one: one.not_before)
-    check_trusted(keystore, certificate, entity_id, role, at)
-    return certificate
+    trusted: list[Certificate] = []
+    refusals: list[Route2bRefused] = []
+    for certificate in sorted(fitting, key=lambda one: one.not_before, reverse=True):
+        try:
+            check_trusted(keystore, certificate, entity_id, role, at)
+        except Route2bRefused as refused:
+            refusals.append(refused)
+        else:
+            trusted.append(certificate)
+    if not trusted:
+        # One that is out of date has at least a path; of equals the newest speaks.
+        raise min(refusals, key=lambda refused: refused.code != CloseCode.EXPIRED)
+    return tuple(trusted)
 
 
 def check_trusted(

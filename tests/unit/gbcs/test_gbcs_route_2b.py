@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,12 +18,17 @@ from gbcs import (
     EcdsaSigner,
     EntityId,
     GbcsDateTime,
+    KeyStore,
+    KeyUsage,
     Role,
     parse_untrusted,
     sign_alert,
 )
+from gbcs.device_link import Challenge as DeviceLinkChallenge
+from gbcs.device_link import make_proof
 from gbcs.errors import BuildError, FormatError, Route2bRefused, SignatureInvalid
 from gbcs.inspection import Verdict, explain
+from gbcs.pki import TestPki
 from gbcs.route_2b import (
     DEFAULT_MESSAGE_OCTETS,
     FIXED_OCTETS,
@@ -35,7 +41,7 @@ from gbcs.route_2b import (
     sign_route_2b,
     verify_route_2b,
 )
-from gbcs.route_2b_link import ServerHandshake, State
+from gbcs.route_2b_link import MessageGuard, ServerHandshake, State, Transcript
 from gbcs.route_2b_texts import (
     Challenge,
     CloseCode,
@@ -45,7 +51,7 @@ from gbcs.route_2b_texts import (
     cut_reason,
     parse_untrusted_hello,
 )
-from gbcs.route_2b_trust import find_trusted
+from gbcs.route_2b_trust import find_all_trusted, find_trusted
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 SIGNER = EcdsaSigner(KEY)
@@ -200,6 +206,83 @@ def test_trust(laboratory: Any) -> None:
         with pytest.raises(Route2bRefused) as refused:
             find_trusted(keystore, entity_id, role, at)
         assert refused.value.code == code
+
+
+def test_of_several_certificates_the_newest_that_holds() -> None:
+    moment = [datetime(2026, 6, 1, tzinfo=UTC)]
+    pki = TestPki.create(
+        random_octets=random.Random(4).randbytes, clock=lambda: moment[0].timestamp()
+    )
+    begin = moment[0]
+    made = []
+    for later in (0, 100, 4000):
+        moment[0] = begin + timedelta(days=later)
+        made.append(pki.issue_organisation(SUPPLIER, Role.SUPPLIER, KeyUsage.DIGITAL_SIGNATURE))
+    pems = {f"{number}.pem": item.certificate.pem for number, item in enumerate(made)}
+    pems |= {f"{item.file_stem}.pem": item.certificate.pem for item in pki.authorities()}
+    keystore = KeyStore.from_pems(pems, test_mode=True)
+    # The first ends after ten years, the third has not begun then.
+    for day, expected in ((0, [0]), (99, [1, 0]), (3651, [1]), (4001, [2])):
+        found = find_all_trusted(
+            keystore, SUPPLIER, Role.SUPPLIER, begin + timedelta(days=day, hours=1)
+        )
+        assert list(found) == [made[number].certificate for number in expected]
+    for day in (-5, 3800):
+        with pytest.raises(Route2bRefused, match="4404"):
+            find_trusted(keystore, SUPPLIER, Role.SUPPLIER, begin + timedelta(days=day))
+
+
+def test_a_certificate_without_a_path_shuts_out_no_other() -> None:
+    clock = datetime(2026, 6, 1, tzinfo=UTC).timestamp
+    one, other = (
+        TestPki.create(random_octets=random.Random(seed).randbytes, clock=clock) for seed in (4, 5)
+    )
+    good = one.issue_organisation(SUPPLIER, Role.SUPPLIER, KeyUsage.DIGITAL_SIGNATURE)
+    strange = other.issue_organisation(SUPPLIER, Role.SUPPLIER, KeyUsage.DIGITAL_SIGNATURE)
+    issued = [*one.authorities(), good, strange]
+    pems = {f"{number}.pem": item.certificate.pem for number, item in enumerate(issued)}
+    keystore = KeyStore.from_pems(pems, test_mode=True)
+    # Test mode would take the stranger for pinned.
+    keystore._test_mode = False
+    now = datetime(2026, 6, 2, tzinfo=UTC)
+    assert find_all_trusted(keystore, SUPPLIER, Role.SUPPLIER, now) == (good.certificate,)
+    # The refusal that says most: the one out of date has a path at least.
+    with pytest.raises(Route2bRefused, match="4404"):
+        find_trusted(keystore, SUPPLIER, Role.SUPPLIER, now + timedelta(days=4000))
+
+
+def test_a_message_that_is_too_long_has_the_code_of_websocket() -> None:
+    guard = MessageGuard(DEVICE, SUPPLIER, CraFlag.ALERT, KEY.public_key(), 1000)
+    with pytest.raises(Route2bRefused) as refused:
+        guard.check_untrusted(bytes(1001))
+    assert refused.value.code == 1009
+    with pytest.raises(Route2bRefused) as refused:
+        guard.check_untrusted(bytes(1000))
+    assert refused.value.code == CloseCode.MALFORMED
+
+
+def test_a_proof_of_one_link_is_none_of_another() -> None:
+    """Everything that a key of ours signs says first what it is, and none is the other's begin."""
+    transcript = Transcript(1, DEVICE, SUPPLIER, bytes(32), bytes(32), bytes(32))
+    begins = [
+        octets[: octets.index(0) + 1] for octets in
+        (transcript.client_octets(), transcript.server_octets(), device_link_octets())
+    ]  # fmt: skip
+    assert len(set(begins)) == 3
+    assert not any(begin.startswith(b"\x09") for begin in begins)
+    assert MESSAGE.signed_part().startswith(b"\x09")
+
+
+def device_link_octets() -> bytes:
+    signed: list[bytes] = []
+
+    class Recorder:
+        def sign(self, octets: bytes) -> bytes:
+            signed.append(octets)
+            return bytes(64)
+
+    make_proof(DeviceLinkChallenge(bytes(32)), DEVICE, Recorder(), bytes(32))
+    return signed[0]
 
 
 def test_the_inspection_explains_a_message(laboratory: Any) -> None:

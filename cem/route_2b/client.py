@@ -27,6 +27,8 @@ from smtunnel.routes import RouteOffer
 
 _LOG = logging.getLogger("cem.route_2b")
 _MAX_DOUBLINGS = 32
+_CLOCK_CHECK_S = 60.0
+"""A wall clock may be set while an offer is waited for or followed: it is looked at so often."""
 
 
 class Phase(enum.Enum):
@@ -38,7 +40,7 @@ class Phase(enum.Enum):
     DOWN = "down"
     """It is tried again after a pause."""
     REFUSED = "refused"
-    """The DSRSP will not have us under this offer: a newer one is waited for."""
+    """The DSRSP will not have us under this offer: a newer one is waited for, or a long pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class RouteState:
     Attributes:
         phase: where.
         reason: for people: the address, or why it is down or refused.
-        retry_in_s: when DOWN, the pause until the next try, in seconds.
+        retry_in_s: when DOWN or REFUSED, the pause until the next try, in seconds; None: there
+            is none before a newer offer.
     """
 
     phase: Phase
@@ -101,6 +104,7 @@ class Route2bClient:
         self._new_offer = asyncio.Event()
         self._validity: asyncio.Timeout | None = None
         self._session: Session | None = None
+        self._stood_s: float | None = None
         self._state = RouteState(Phase.NO_OFFER)
 
     @property
@@ -175,50 +179,86 @@ class Route2bClient:
         return asyncio.get_running_loop().time() + max(0.0, offer.not_after - self._clock())
 
     async def _follow_while_valid(self, offer: RouteOffer) -> None:
-        begin_s = offer.not_before - self._clock()
-        if begin_s > 0:
-            self._say(Phase.DOWN, f"offer {offer.offer} has not begun", begin_s)
-            await asyncio.sleep(begin_s)
-        try:
-            async with asyncio.timeout_at(self._end_of(offer)) as self._validity:
-                await self._follow()
-        except TimeoutError:
-            self._say(Phase.REFUSED, "the offer is over: waiting for a newer one")
-        finally:
-            self._validity = None
+        """Follow an offer while it holds by the wall clock, also when that is set meanwhile."""
+        while True:
+            begin_s = offer.not_before - self._clock()
+            if begin_s > 0:
+                self._say(Phase.DOWN, f"offer {offer.offer} has not begun", begin_s)
+            while begin_s > 0:
+                await asyncio.sleep(min(begin_s, _CLOCK_CHECK_S))
+                begin_s = offer.not_before - self._clock()
+            try:
+                async with asyncio.timeout_at(self._end_of(offer)) as self._validity:
+                    ticking = asyncio.get_running_loop().create_task(
+                        self._keep_time(self._validity)
+                    )
+                    try:
+                        await self._follow()
+                        return
+                    finally:
+                        ticking.cancel()
+            except TimeoutError:
+                self._say(Phase.REFUSED, "the offer is over: waiting for a newer one")
+            finally:
+                self._validity = None
+            over = True
+            while over:
+                # Or for a clock that is set right.
+                await asyncio.sleep(_CLOCK_CHECK_S)
+                offer = self._offer or offer
+                over = self._clock() >= offer.not_after
+
+    async def _keep_time(self, validity: asyncio.Timeout) -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_CHECK_S)
+            if self._offer is not None and not validity.expired():
+                validity.reschedule(self._end_of(self._offer))
 
     async def _follow(self) -> None:
         """Connect, over and over; return when only a newer offer can help."""
         failures = 0
-        loop = asyncio.get_running_loop()
         while (offer := self._offer) is not None:
-            wait_s, reason = 0.0, "no usable address"
             if common_version(offer) is None or not usable_addresses(offer):
                 self._say(Phase.REFUSED, "nothing in the offer that this client can use")
                 return
-            began = loop.time()
-            for address in usable_addresses(offer):
-                ended = await self._try(address, offer)
-                reason = str(ended)
-                code = ended.code if isinstance(ended, Route2bClosed) else None
-                if code in FINAL_CODES:
-                    self._say(Phase.REFUSED, reason)
-                    return
-                if code == CloseCode.TRY_LATER and isinstance(ended, Route2bClosed):
-                    asked = parse_untrusted_try_later(ended.reason) or 0
-                    wait_s = min(asked, self._config.try_later_max_s)
-                    break
-                if code is not None:
-                    break
-            if loop.time() - began >= self._config.reconnect_max_s:
+            ended, stood_s = await self._try_addresses(offer)
+            code = ended.code if isinstance(ended, Route2bClosed) else None
+            if code in FINAL_CODES:
+                # Who says so has not proven itself, and may have been mistaken.
+                pause_s = self._config.refused_retry_s * (1 - self._jitter() / 2)
+                self._say(Phase.REFUSED, str(ended), pause_s)
+                await asyncio.sleep(pause_s)
+                continue
+            asked_s = 0
+            if code == CloseCode.TRY_LATER and isinstance(ended, Route2bClosed):
+                asked_s = parse_untrusted_try_later(ended.reason) or 0
+            if stood_s >= self._config.reconnect_max_s:
                 failures = 0
-            pause_s = self._pause_s(failures, wait_s)
+            pause_s = self._pause_s(failures, min(asked_s, self._config.try_later_max_s))
             failures += 1
-            self._say(Phase.DOWN, reason, pause_s)
+            self._say(Phase.DOWN, str(ended), pause_s)
             await asyncio.sleep(pause_s)
 
+    async def _try_addresses(self, offer: RouteOffer) -> tuple[Exception, float]:
+        """Try one address after the other, until a server has spoken or a connection stood.
+
+        Returns:
+            Why the last one ended, and for how long it stood, in seconds.
+        """
+        ended: Exception = LinkError("no usable address")
+        for address in usable_addresses(offer):
+            self._stood_s = None
+            ended = await self._try(address, offer)
+            spoke = isinstance(ended, Route2bClosed) and ended.code is not None
+            if spoke or self._stood_s is not None:
+                break
+        return ended, self._stood_s or 0.0
+
+    def _jitter(self) -> float:
+        return int.from_bytes(self._random_octets(4), "big") / 2**32
+
     def _pause_s(self, failures: int, at_least_s: float) -> float:
-        jitter = int.from_bytes(self._random_octets(4), "big") / 2**32
+        jitter = self._jitter()
         if at_least_s:
             # The server has spread those whom it told; a little more keeps clocks apart.
             return at_least_s * (1 + jitter / 10)
@@ -254,12 +294,14 @@ class Route2bClient:
         self._say(Phase.UP, address)
         self._application.connected(message_octets=session.message_octets)
         reason = "this end closed it"
+        began = asyncio.get_running_loop().time()
         try:
             await session.carry(self._application)
         except (LinkError, Route2bClosed, Route2bRefused) as error:
             reason = str(error)
             raise
         finally:
+            self._stood_s = asyncio.get_running_loop().time() - began
             self._session = None
             self._application.disconnected(reason)
 

@@ -14,6 +14,7 @@ _POSITIVE = (
     "reconnect_min_s",
     "reconnect_max_s",
     "try_later_max_s",
+    "refused_retry_s",
     "keepalive_s",
     "keepalive_timeout_s",
     "queued_messages",
@@ -40,6 +41,9 @@ class Route2bClientConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """The longest such pause, in seconds."""
     try_later_max_s: float = 3600.0
     """A server that says "try later" is believed up to this, in seconds."""
+    refused_retry_s: float = 21_600.0
+    """A server that refuses this device for good, before it has proven itself, is tried again
+    after so long, six hours, with up to half of it taken off at random."""
     keepalive_s: float = 30.0
     """Time between pings, in seconds: below what home routers forget connections after."""
     keepalive_timeout_s: float = 20.0

@@ -19,7 +19,7 @@ from cem.errors import LinkError, PinMismatch
 from cem.route_2b.config import Route2bClientConfig
 from gbcs.entity_id import EntityId
 from gbcs.errors import Route2bClosed
-from gbcs.route_2b_texts import SUBPROTOCOL, route_2b_path
+from gbcs.route_2b_texts import MAX_TEXT_OCTETS, SUBPROTOCOL, route_2b_path
 from gbcs.route_2b_trust import Connection
 
 _CLOSE_TIMEOUT_S = 2.0
@@ -45,7 +45,11 @@ def is_usable_address(address: str) -> bool:
 
 
 def make_client_context(*, tls_1_2: bool) -> ssl.SSLContext:
-    """Return a TLS context that trusts nobody and asks for no name: the pin decides alone."""
+    """Return a TLS context that trusts nobody and asks for no name: the pin decides alone.
+
+    No session is ever resumed with it: Python does so only when it is given one, and in a resumed
+    session a server shows no certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2 if tls_1_2 else ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -59,20 +63,27 @@ class WebSocketFace:
     Args:
         socket: open.
         certificate_sha256: of the certificate that the server has shown.
+        message_octets: the longest message taken once the challenge is here.
     """
 
-    __slots__ = ("_socket", "certificate_sha256")
+    __slots__ = ("_message_octets", "_socket", "certificate_sha256")
 
-    def __init__(self, socket: ClientConnection, certificate_sha256: bytes) -> None:
+    def __init__(
+        self, socket: ClientConnection, certificate_sha256: bytes, message_octets: int
+    ) -> None:
         self._socket = socket
+        self._message_octets = message_octets
         self.certificate_sha256 = certificate_sha256
 
     async def receive(self) -> str | bytes:
         """Return the next message."""
         try:
-            return await self._socket.recv()
+            received = await self._socket.recv()
         except ConnectionClosed as error:
             raise _closed(error) from None
+        # The welcome and a long message may come at once: it cannot be done later than here.
+        self._socket.protocol.max_message_size = self._message_octets
+        return received
 
     async def send(self, message: str | bytes) -> None:
         """Send one message."""
@@ -137,7 +148,7 @@ def websocket_dialler(config: Route2bClientConfig) -> Dialler:
                 compression=None,
                 proxy=None,
                 user_agent_header=None,
-                max_size=config.message_octets,
+                max_size=MAX_TEXT_OCTETS,
                 max_queue=_FRAMES_WAITING,
                 open_timeout=config.connect_timeout_s,
                 close_timeout=_CLOSE_TIMEOUT_S,
@@ -154,7 +165,8 @@ def websocket_dialler(config: Route2bClientConfig) -> Dialler:
         try:
             if socket.subprotocol != SUBPROTOCOL:
                 raise LinkError(f"{address} does not speak {SUBPROTOCOL}")
-            yield WebSocketFace(socket, getattr(socket, "certificate_sha256", b""))
+            shown = getattr(socket, "certificate_sha256", b"")
+            yield WebSocketFace(socket, shown, config.message_octets)
         finally:
             await socket.close()
 

@@ -10,15 +10,20 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 
 from dsrsp.route_2b.config import Route2bServerConfig
-from dsrsp.route_2b.gate import Gate, HalfOpen, Tally
+from dsrsp.route_2b.gate import Complaints, Gate, HalfOpen, Tally
 from dsrsp.route_2b.tls import start_tls
 
 _LOG = logging.getLogger("dsrsp.route_2b")
 _TURNED_AWAY_AT_ONCE = 1
 """To turn somebody away properly costs as much as to let somebody in."""
 _TURNED_AWAY_WAITING = 64
+UNPROVEN_OCTETS = 16 * 1024
+"""HTTP, handshake and all else of who is not proven: in what many small pieces ever it comes."""
+_UNREAD_PINGS = 16
+"""Pings of who does not read: each leaves an answer in memory."""
 
 
 class Door:
@@ -31,6 +36,7 @@ class Door:
         self.back_gate = Gate(_TURNED_AWAY_AT_ONCE)
         self.half_open = HalfOpen(config.half_open_connections, config.half_open_per_address)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.complaints = Complaints(_LOG)
         self.cut_off = Tally(_LOG, "route 2b cut off %d connections, the last from %s: %s")
 
     @property
@@ -75,6 +81,8 @@ class DoorConnection(ServerConnection):
         self._secured = False
         self._entered = contextlib.ExitStack()
         self._address = "?"
+        self._unproven_octets: int | None = 0
+        self._unread_pings = 0
         self.turned_away = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,13 +115,41 @@ class DoorConnection(ServerConnection):
         except OSError as error:
             # Versions, time-outs, what is no TLS at all, and who has gone.
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            _LOG.warning("route 2b: no TLS with %s: %s", self._address, reason)
+            self._door.complaints.tell("route 2b: no TLS with %s: %s", self._address, reason)
             plain.abort()
             self.left()
         except asyncio.CancelledError:
             plain.abort()
             self.left()
             raise
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; cut off who sends more than anybody needs before being proven."""
+        if self._unproven_octets is not None:
+            self._unproven_octets += len(data)
+            if self._unproven_octets > UNPROVEN_OCTETS:
+                self._cut_off(f"more than {UNPROVEN_OCTETS} octets before it was proven")
+                return
+        super().data_received(data)
+
+    def process_event(self, event: Any) -> None:
+        """Take a frame; cut off who sends pings and does not read their answers."""
+        if isinstance(event, Frame) and event.opcode is Opcode.PING:
+            self._unread_pings = self._unread_pings + 1 if self.paused else 0
+            if self._unread_pings > _UNREAD_PINGS:
+                self._cut_off("it sends pings and reads no answers")
+        super().process_event(event)
+
+    def _cut_off(self, why: str) -> None:
+        if not self.transport.is_closing():
+            self._door.cut_off.note(self._address, why)
+            self.transport.abort()
+
+    def proven(self, message_octets: int) -> None:
+        """Take messages from now on, and be half-open no more."""
+        self.protocol.max_message_size = message_octets
+        self._unproven_octets = None
+        self.left()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -130,13 +166,15 @@ class DoorConnection(ServerConnection):
         try:
             await super().handshake(*arguments, **options)
         except asyncio.CancelledError:
-            _LOG.warning("route 2b: no WebSocket request from %s in time", self._address)
+            self._door.complaints.tell(
+                "route 2b: no WebSocket request from %s in time", self._address
+            )
             raise
         error = self.protocol.handshake_exc
         if error is not None:
-            _LOG.warning(
-                "route 2b: no WebSocket with %s: %s: %.200s",
+            self._door.complaints.tell(
+                "route 2b: no WebSocket with %s: %.200s: %.200s",
                 self._address,
-                error,
+                repr(str(error)),
                 repr(str(error.__cause__ or "")),
             )

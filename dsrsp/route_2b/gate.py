@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ SLOT_S = 1.0
 _FIRST_PACE_S = 0.002
 _PACE_MEMORY = 64
 _TOLD_EVERY_S = 1.0
+_COMPLAINTS_AT_ONCE = 200
+_COMPLAINTS_A_SECOND = 10.0
+_IPV6_HOME_BITS = 64
+"""What a provider gives to one home, at least: its addresses are one peer's."""
 
 
 class Gate:
@@ -98,7 +103,7 @@ class HalfOpen:
 
     Args:
         total: the most that may stand.
-        per_address: the most from one address.
+        per_address: the most from one IPv4 address, or one IPv6 network of 64 bits.
     """
 
     def __init__(self, total: int, per_address: int) -> None:
@@ -111,13 +116,15 @@ class HalfOpen:
         """Say why one more cannot be taken, or None."""
         if self.count >= self._total:
             return f"{self.count} connections without a proven device"
-        if self._by_address[address] >= self._per_address:
-            return f"{self._by_address[address]} connections without a proven device from there"
+        standing = self._by_address[_home(address)]
+        if standing >= self._per_address:
+            return f"{standing} connections without a proven device from there"
         return None
 
     @contextlib.contextmanager
     def counted(self, address: str) -> Iterator[Callable[[], None]]:
         """Count one until it is left, or until what is given is called: then it is proven."""
+        address = _home(address)
         self.count += 1
         self._by_address[address] += 1
         left = False
@@ -182,3 +189,47 @@ class Tally:
         if now - self._told_at >= _TOLD_EVERY_S:
             self._logger.warning(self._text, self._count, who, why)
             self._told_at, self._count = now, 0
+
+
+class Complaints:
+    """Tells of single connections that come to nothing, so many at once; then counts only.
+
+    Anybody on the internet can cause such lines: they must not fill a disk.
+
+    Args:
+        logger: where to.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._left = float(_COMPLAINTS_AT_ONCE)
+        self._counted_at = float("-inf")
+        self._untold = 0
+
+    def tell(self, text: str, *arguments: object) -> None:
+        """Tell of one, or count it."""
+        now = asyncio.get_running_loop().time()
+        earned = (now - self._counted_at) * _COMPLAINTS_A_SECOND
+        self._left = min(float(_COMPLAINTS_AT_ONCE), self._left + earned)
+        self._counted_at = now
+        if self._left < 1:
+            self._untold += 1
+            return
+        self._left -= 1
+        if self._untold:
+            self._logger.warning("route 2b: %d more complaints were not told", self._untold)
+            self._untold = 0
+        self._logger.warning(text, *arguments)
+
+
+def _home(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network that one home has."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 4:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found.packed, _IPV6_HOME_BITS), strict=False))

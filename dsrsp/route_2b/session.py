@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from dsrsp.route_2b.config import Route2bServerConfig
+from dsrsp.route_2b.gate import Complaints
 from dsrsp.route_2b.links import Link, Links
 from dsrsp.route_2b.revocation import Revocations
+from gbcs.certificates import Certificate
 from gbcs.entity_id import EntityId
 from gbcs.errors import Route2bClosed, Route2bRefused
 from gbcs.header import CraFlag
@@ -23,9 +25,10 @@ from gbcs.ports import Clock, Randomness, Signer
 from gbcs.route_2b import Route2bMessage
 from gbcs.route_2b_link import MessageGuard, ServerHandshake
 from gbcs.route_2b_texts import CloseCode, cut_reason
-from gbcs.route_2b_trust import Connection, check_trusted, find_trusted
+from gbcs.route_2b_trust import Connection, check_trusted, find_all_trusted
 
 _LOG = logging.getLogger("dsrsp.route_2b")
+_RECHECKED_AT_ONCE = 64
 
 
 class Application(Protocol):
@@ -88,6 +91,7 @@ class Sessions:
         self._application = application
         self._clock = clock
         self._random_octets = random_octets
+        self._complaints = Complaints(_LOG)
 
     async def serve(
         self, connection: Connection, device: EntityId, proven: Callable[[], None]
@@ -115,7 +119,7 @@ class Sessions:
         except Route2bRefused as refused:
             await self.refuse(connection, device, refused)
         except Route2bClosed as closed:
-            _LOG.warning("route 2b: %s left before it was proven: %s", device, closed)
+            self._complaints.tell("route 2b: %s left before it was proven: %s", device, closed)
         else:
             await self._carry(link)
 
@@ -124,12 +128,16 @@ class Sessions:
     ) -> None:
         """Close a connection that is not let in, and say so in the log."""
         name = CloseCode(refused.code).name
-        _LOG.warning("route 2b refused %s: %d %s: %s", device, refused.code, name, refused.reason)
+        self._complaints.tell(
+            "route 2b refused %s: %d %s: %s", device, refused.code, name, refused.reason
+        )
         await connection.close(refused.code, cut_reason(refused.reason))
 
     async def recheck(self) -> None:
         """Check everybody who is connected once more; put out whoever is revoked or out of date."""
-        for link in self._links:
+        for number, link in enumerate(self._links, 1):
+            if not number % _RECHECKED_AT_ONCE:
+                await asyncio.sleep(0)
             try:
                 check_trusted(self._keystore, link.certificate, link.device, None, self._now())
                 await self._revocations.check(link.certificate, fresh=True)
@@ -151,8 +159,7 @@ class Sessions:
             random_octets=self._random_octets,
         )
         hello = handshake.receive_untrusted_hello(await connection.receive())
-        certificate = find_trusted(self._keystore, device, None, self._now())
-        await self._revocations.check(certificate)
+        certificate = await self._find_certificate(device)
         await connection.send(handshake.admit(certificate.public_key))
         welcome = handshake.receive_untrusted_proof(await connection.receive())
         guard = MessageGuard(
@@ -164,6 +171,20 @@ class Sessions:
         )
         link = Link(device, connection, certificate, guard, hello.message_octets, self._config)
         return link, welcome
+
+    async def _find_certificate(self, device: EntityId) -> Certificate:
+        """Find the newest certificate of a device that is trusted and not revoked."""
+        found = find_all_trusted(self._keystore, device, None, self._now())
+        for certificate in found[:-1]:
+            try:
+                await self._revocations.check(certificate)
+            except Route2bRefused as refused:
+                if refused.code != CloseCode.REVOKED:
+                    raise
+            else:
+                return certificate
+        await self._revocations.check(found[-1])
+        return found[-1]
 
     async def _carry(self, link: Link) -> None:
         device = link.device

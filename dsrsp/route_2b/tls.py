@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import ssl
 import stat
 from asyncio import sslproto
@@ -94,20 +95,26 @@ def make_server_context(certificate: Path, private_key: Path, *, tls_1_2: bool) 
         ConfigurationError: a file cannot be used, or others may read the key.
     """
     try:
-        mode = private_key.stat().st_mode
+        status = private_key.stat()
     except OSError as error:
         raise ConfigurationError(
             f"{private_key}: cannot read route 2b's TLS key: {error.strerror}; "
             "`smtunnel pki route-2b-certificate DIR` makes one"
         ) from None
-    if stat.S_IMODE(mode) & 0o077:
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            f"{private_key}: a private key that belongs to user {status.st_uid}, who may change "
+            "it: it must be of the user that runs the DSRSP, or of root"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
         raise ConfigurationError(
             f"{private_key}: a private key that others may read; make it yours alone: "
             f"chmod 600 {private_key}"
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2 if tls_1_2 else ssl.TLSVersion.TLSv1_3
-    # A CEM connects once a day or seldomer: tickets would cost memory and save nothing.
+    # Every connection shows its certificate anew, for the pin; and without tickets there is no
+    # early data, which could be replayed. They would cost memory and save nothing.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     try:

@@ -83,7 +83,9 @@ class SigningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return context
 
 
-class _Refused(Exception):
+class RequestRefused(Exception):
+    """A request for a signature is not granted; says why, with the HTTP status."""
+
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
@@ -144,7 +146,7 @@ class SigningService:
             told |= {"use": use, "octets_sha256": hashlib.sha256(octets).hexdigest()}
             pre_command = self._allowed(use, octets, told)
             self._check_rate()
-        except _Refused as error:
+        except RequestRefused as error:
             logger.warning("not signed: %s", error)
             self._audit.record("signature", outcome="refused", reason=str(error), **told)
             return _error(error.status, str(error))
@@ -167,20 +169,22 @@ class SigningService:
             BuildError,
             binascii.Error,
         ) as error:
-            raise _Refused(400, f"not a request for a signature: {error!r}") from None
+            raise RequestRefused(400, f"not a request for a signature: {error!r}") from None
         if signer != self._supplier_id:
-            raise _Refused(404, f"no key of {signer} here, only of {self._supplier_id}")
+            raise RequestRefused(404, f"no key of {signer} here, only of {self._supplier_id}")
         return octets, str(use)
 
     def _allowed(self, use: str, octets: bytes, told: dict[str, Any]) -> PreCommand:
         if use != USE_ECS46A:
-            raise _Refused(403, f"signatures for {use!r} are not given, only for {USE_ECS46A!r}")
+            raise RequestRefused(
+                403, f"signatures for {use!r} are not given, only for {USE_ECS46A!r}"
+            )
         try:
             message = parse_untrusted(octets)
         except FormatError as error:
-            raise _Refused(403, f"the octets are no GBCS message: {error}") from None
+            raise RequestRefused(403, f"the octets are no GBCS message: {error}") from None
         if not isinstance(message, PreCommand) or message.use_case != "ECS46a":
-            raise _Refused(
+            raise RequestRefused(
                 403, f"a {type(message).__name__} is not signed, only an ECS46a pre-command"
             )
         told |= {
@@ -189,7 +193,7 @@ class SigningService:
             "originator_counter": message.originator_counter,
         }
         if message.originator_id != self._supplier_id:
-            raise _Refused(
+            raise RequestRefused(
                 403, f"its originator is {message.originator_id}, this key is {self._supplier_id}'s"
             )
         return message
@@ -197,7 +201,7 @@ class SigningService:
     def _check_rate(self) -> None:
         now = self._clock()
         if self._pace.free_at(now) is not None:
-            raise _Refused(429, "too many signatures in the last minute: ask again later")
+            raise RequestRefused(429, "too many signatures in the last minute: ask again later")
         self._pace.count(now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fuzzing import files, gb, openadr, route_2b, tunnel, tunnel_2b
+from fuzzing import files, gb, openadr, route_2b, signing, tunnel, tunnel_2b
 from fuzzing.engine import Decoder
 
 
@@ -16,6 +16,7 @@ def all_decoders() -> tuple[Decoder, ...]:
         *tunnel_2b.decoders(),
         *gb.decoders(),
         *route_2b.decoders(),
+        *signing.decoders(),
         *files.decoders(),
         *openadr.decoders(),
     )

@@ -25,6 +25,7 @@ AROUND = {
     "dcc_sim.core.dcc:Dcc.search_untrusted",
     "dcc_sim.core.smki_repository:SmkiRepository.retrieve_untrusted",
     "dcc_sim.core.smki_repository:SmkiRepository.search_untrusted",
+    "dcc_sim.local:LocalSimulator.check_untrusted_proof",
     "dcc_sim.engine:Engine.check_untrusted_proof",
     "dcc_sim.core.dcc:Dcc.receive_untrusted_request",
     "dcc_sim.core.request_desk:RequestDesk.receive_untrusted_request",

@@ -9,6 +9,7 @@ import pytest
 
 from dsrsp import Gateway
 from dsrsp.brake import Brake
+from dsrsp.errors import ConfigurationError
 from dsrsp.steady import SteadyClock
 from dsrsp.store import SqliteStore
 from gbcs.duis import DccAlertBody, QuarantinedRequest, build_response
@@ -270,3 +271,42 @@ def test_after_a_restart_what_was_signed_counts_still(world):
     world.run(main)
     assert len(times) == 8
     assert all(later - first > HOUR for first, later in zip(times, times[3:], strict=False))
+
+
+def test_a_quarantine_that_is_told_before_the_acknowledgement_survives_a_restart(world):
+    """It was stored in the middle of a post: the same octets are posted again, and wait."""
+    wall = WallClock()
+    held = []
+
+    def hold(request):
+        if held:
+            return world.dcc.refusal(request.request_id, "E47")
+        held.append(request)
+        world.dcc.receive(quarantined(world, request))
+        return None
+
+    world.dcc.on_send = hold
+
+    async def main():
+        async with gateway(world, wall) as running:
+            ref = (await running.send(world.device, b"one")).ref
+            await asyncio.sleep(0.1)
+            assert len(held) == 1
+        async with gateway(world, wall) as running:
+            other = await running.send(world.other_device, b"two")
+            await asyncio.sleep(HOUR)
+            assert not other.status.fragments_accepted
+            world.dcc.deliver(held[0])
+            world.dcc.on_send = None
+            assert (await running.handle(ref).wait()).state is DeliveryState.REASSEMBLED
+            assert (await other.wait()).state is DeliveryState.REASSEMBLED
+
+    world.run(main)
+    of_first = [octets for octets in world.dcc.sent if octets == world.dcc.sent[0]]
+    assert len(of_first) == len(world.dcc.sent) - 1 >= 2
+
+
+def test_what_is_counted_again_after_a_restart_must_be_kept_for_a_window(world):
+    with pytest.raises(ConfigurationError, match=r"keep_requests_s is 60 s.*window_s, 3600 s"):
+        world.config(fragments_per_window=5, keep_requests_s=60.0).check()
+    world.config(keep_requests_s=60.0).check()

@@ -26,7 +26,7 @@ from lab.study.fit import distance, fit_fragments, fitted_times, read_fitted, wr
 from lab.study.from_journals import tables_from_journals
 from lab.study.report import write_report
 from lab.study.runner import RunSettings, quieten, run_study
-from lab.study.study_file import cases_of, load_study, study_names, study_text
+from lab.study.study_file import cases_of, load_study, study_names, study_text, tried
 
 _PARAMETER_TABLES = (
     parameters.Study,
@@ -99,6 +99,7 @@ def list_parameters() -> None:
     help="Times for the fleet engine, as `smtunnel study fit` writes them.",
 )
 @click.option("--no-report", is_flag=True, help="Write tables and manifest alone.")
+@click.option("--try", "trying", is_flag=True, help="24 CEMs at most, one repetition: a trial.")
 def run(
     name: str,
     out: Path,
@@ -106,13 +107,14 @@ def run(
     dask: str | None,
     fitted: Path | None,
     no_report: bool,
+    trying: bool,
 ) -> None:
     """Run a study: results, figures and the page DIR/report.html.
 
     The same study gives the same tables, octet for octet, whatever the number of workers; only
     cases of the live engine are measured anew each time.
     """
-    loaded = load_study(name)
+    loaded = tried(load_study(name)) if trying else load_study(name)
     quieten()
     settings = RunSettings(workers, dask, None if fitted is None else read_fitted(fitted))
     console = Console(stderr=True)
@@ -126,6 +128,7 @@ def run(
     ) as progress:
         manifest = run_study(loaded, out, settings, _Bars(progress))
     Console().print(f"{manifest['cases']} cases in {manifest['seconds']:.1f} s", soft_wrap=True)
+    Console().print(f"SHA-256 of the tables: {manifest['results_sha256']}", soft_wrap=True)
     if not no_report:
         with console.status("drawing the figures"):
             page = write_report(out)

@@ -1,39 +1,34 @@
-"""The figures: drawn for paper and screen, in colours that colour-blind readers can tell apart.
-
-Every curve has its name beside it, every axis its unit; nothing depends on colour alone.
-"""
+"""The figures of a study, drawn for paper and screen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import matplotlib as mpl
-
-mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
+from lab.study.figure_style import (
+    COLOURS,
+    GREY,
+    STYLE,
+    counts_axis,
+    ink_on,
+    mark_deadlines,
+    names_at_end,
+    new_figure,
+    seconds_axis,
+    seconds_text,
+    set_title,
+    style_of,
+)
 from lab.study.findings import Distribution
 from lab.study.fit import Fit
 from lab.study.histogram import upper_bounds_s
-
-# Okabe and Ito's colours, the yellow left out: too light on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_LINES = ("-", "--", "-.", ":")
-_GREY = "#666666"
-_MARKS_S: tuple[float, ...] = (
-    *(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 60, 120, 300, 900, 1800, 3600),
-    *(7200, 21_600, 43_200, 86_400, 172_800, 432_000, 864_000),
-)
-_MOST_MARKS = 9
 
 HOPS = {
     "wait_s": ("waiting at the sender", "#999999"),
@@ -46,120 +41,156 @@ HOPS = {
     "other_s": ("software, sockets", "#000000"),
 }
 
-_STYLE: Any = {
-    "figure.dpi": 100,
-    "savefig.dpi": 144,
-    "font.size": 10,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    # Without it every run would name the parts of the drawing anew.
-    "svg.hashsalt": "smtunnel",
-}
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a curve against a varied value; times in seconds.
+
+    Attributes:
+        value: what was varied.
+        median: half of the messages are quicker.
+        low: lower end of the median's interval; NaN: none is known.
+        high: upper end of it.
+        most: 95 % of the messages are quicker.
+    """
+
+    value: float
+    median: float
+    low: float
+    high: float
+    most: float
 
 
-def style_of(place: int) -> dict[str, Any]:
-    """Return colour and dashes of the curve with this place among its fellows."""
-    return {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": _LINES[place // len(COLOURS) % len(_LINES)],
-    }
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Quantiles of two samples, side by side.
+
+    Attributes:
+        name: what is compared.
+        first: quantiles of the one, in seconds.
+        second: of the other.
+        counts: values of each sample.
+        distance: Kolmogorov-Smirnov, 0 to 1.
+        critical: the distance that equal distributions pass once in twenty.
+    """
+
+    name: str
+    first: Any
+    second: Any
+    counts: tuple[int, ...]
+    distance: float
+    critical: float
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a figure as SVG and PNG; returns the SVG's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.svg"
-    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-    figure.savefig(folder / f"{name}.png", bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-    return path
+@dataclass(frozen=True, slots=True)
+class Swing:
+    """What one assumption's change does to a time.
+
+    Attributes:
+        name: of the parameter.
+        values: lowest and highest value, as text.
+        times_s: the time with each.
+    """
+
+    name: str
+    values: tuple[str, str]
+    times_s: tuple[float, float]
 
 
 def cdf(distributions: Sequence[Distribution], title: str, deadlines_s: Sequence[float]) -> Figure:
     """Draw which share of messages has arrived after how long, a curve for each route."""
-    figure, axes = _figure(7.6, 4.4)
+    figure, axes = new_figure(7.9, 4.4)
     axes.set_xscale("log")
     bounds = upper_bounds_s()
-    ends = []
+    curves = []
     for place, one in enumerate(distributions):
-        if not one.messages:
+        some = np.flatnonzero(one.counts)
+        if not one.messages or not len(some):
             continue
         share = 100 * np.cumsum(one.counts) / one.messages
-        some = np.flatnonzero(one.counts)
-        if not len(some):
-            continue
         first, last = max(some[0] - 1, 0), min(some[-1] + 1, len(bounds) - 1)
         axes.plot(bounds[first : last + 1], share[first : last + 1], **style_of(place))
-        middle = int(np.searchsorted(share, 50))
-        ends.append((bounds[min(middle, len(bounds) - 1)], one.info.route, style_of(place)))
-    _deadlines(axes, deadlines_s)
+        half = bounds[min(int(np.searchsorted(share, 50)), len(bounds) - 1)]
+        curves.append((float(half), one, share))
+    mark_deadlines(axes, deadlines_s)
+    curves.sort(key=lambda curve: curve[0])
+    handles, names = [], []
+    for number, (half, one, share) in enumerate(curves):
+        style = style_of(distributions.index(one))
+        letter = chr(ord("A") + number % 26)
+        # At different heights, so that curves side by side have their letters apart.
+        height = min(28 + 17 * (number % 4), float(share[-1]) - 1)
+        at = bounds[min(int(np.searchsorted(share, height)), len(bounds) - 1)]
+        box = {"boxstyle": "circle,pad=0.12", "fc": "white", "ec": style["color"], "lw": 0.9}
+        axes.text(at, height, letter, ha="center", va="center", fontsize=7.5, bbox=box)
+        handles.append(Line2D([], [], **style))
+        names.append(f"{letter}  {one.info.route}: half after {seconds_text(half)}")
     axes.set_ylim(0, 101)
-    axes.set_xlabel("time from hand-over to arrival, seconds (logarithmic)")
+    axes.set_xlabel("time from hand-over to arrival (logarithmic)")
     axes.set_ylabel("messages that have arrived, %")
-    _title(axes, title, pad=20)  # the deadlines stand between
-    _seconds_axis(axes)
+    set_title(axes, title, pad=20)  # the deadlines stand between
+    seconds_axis(axes)
     axes.legend(
-        [Line2D([], [], **style) for _, _, style in sorted(ends, key=lambda end: end[0])],
-        [
-            f"{name}: half after {seconds_text(at)}"
-            for at, name, _ in sorted(ends, key=lambda e: e[0])
-        ],
+        handles,
+        names,
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         frameon=False,
         title="fastest first",
         alignment="left",
+        handlelength=2.6,
     )
     return figure
 
 
 def against(
-    series: dict[str, list[tuple[float, float, float, float]]],
+    series: dict[str, list[Point]],
     title: str,
     xlabel: str,
     *,
     logarithmic: bool,
     deadlines_s: Sequence[float] = (),
 ) -> Figure:
-    """Draw latency against a varied value: the median as a line, 95 % of messages as its shade.
+    """Draw latency against a varied value: medians with intervals, 95 % of messages as a shade.
 
     Args:
-        series: for each route: value, median, 95th percentile, share delivered.
+        series: for each route its points.
         title: of the figure.
         xlabel: what varies, with its unit.
         logarithmic: whether the values are far apart.
         deadlines_s: drawn as lines.
     """
-    figure, axes = _figure(7.6, 4.4)
+    figure, axes = new_figure(7.6, 4.4)
     axes.set_yscale("log")
     if logarithmic:
         axes.set_xscale("log")
     ends = []
+    values: list[float] = []
     for place, (name, points) in enumerate(series.items()):
-        points = [point for point in points if math.isfinite(point[1])]
-        if not points:
+        known = [point for point in points if math.isfinite(point.median)]
+        if not known:
             continue
-        values = np.asarray([point[:3] for point in points])
+        x = np.asarray([point.value for point in known])
+        median = np.asarray([point.median for point in known])
         style = style_of(place)
-        axes.plot(values[:, 0], values[:, 1], marker="o", markersize=4, **style)
-        top = np.where(np.isfinite(values[:, 2]), values[:, 2], values[:, 1])
-        axes.fill_between(values[:, 0], values[:, 1], top, color=style["color"], alpha=0.13, lw=0)
-        ends.append((float(values[-1, 1]), name, style["color"]))
-    _names_at_end(axes, ends)
-    _deadlines(axes, deadlines_s, horizontal=True)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("seconds: median; shade up to 95 %")
-    _title(axes, title)
-    _seconds_axis(axes, vertical=True)
+        axes.plot(x, median, marker="o", markersize=4, **style)
+        most = np.asarray([one.most if math.isfinite(one.most) else one.median for one in known])
+        axes.fill_between(x, median, most, color=style["color"], alpha=0.13, lw=0)
+        spread = np.asarray(
+            [[max(one.median - one.low, 0), max(one.high - one.median, 0)] for one in known]
+        ).T
+        spread = np.where(np.isfinite(spread), spread, 0.0)
+        axes.errorbar(x, median, yerr=spread, fmt="none", ecolor=style["color"], capsize=3, lw=1)
+        ends.append((float(median[-1]), name, style["color"]))
+        values += x.tolist()
+    names_at_end(axes, ends)
+    mark_deadlines(axes, deadlines_s, horizontal=True)
+    axes.set_xlabel(xlabel + (" (logarithmic)" if logarithmic else ""))
+    axes.set_ylabel("median, shade up to 95 % (logarithmic)")
+    set_title(axes, title)
+    seconds_axis(axes, vertical=True)
+    if logarithmic:
+        counts_axis(axes, values)
     return figure
 
 
@@ -171,7 +202,7 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
         title: of the figure.
     """
     names = list(rows)
-    figure, axes = _figure(8.6, 1.9 + 0.42 * len(names))
+    figure, axes = new_figure(8.6, 1.9 + 0.42 * len(names))
     left = np.zeros(len(names))
     totals = np.asarray([sum(rows[name].values()) for name in names])
     for hop, (label, colour) in HOPS.items():
@@ -179,16 +210,18 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
         if values.max(initial=0.0) < 0.005 * totals.max(initial=1.0):
             left += values
             continue
-        bars = axes.barh(names, values, left=left, color=colour, label=label, height=0.62)
+        bars = axes.barh(
+            names, values, left=left, color=colour, label=label, height=0.62, edgecolor="white"
+        )
         for bar, value in zip(bars, values, strict=True):
             if value > 0.07 * totals.max():
                 axes.text(
                     bar.get_x() + value / 2,
                     bar.get_y() + bar.get_height() / 2,
-                    f"{value:.1f}",
+                    f"{value:.1f}" if value >= 1 else f"{value:.2g}",
                     ha="center",
                     va="center",
-                    color=_ink_on(colour),
+                    color=ink_on(colour),
                     fontsize=9,
                 )
         left += values
@@ -196,73 +229,81 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
         axes.text(total, place, f"  {seconds_text(total)}", va="center", fontsize=9)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlim(0, left.max(initial=1.0) * 1.14)
+    axes.set_xlim(0, left.max(initial=0.0) * 1.14 or 1.0)
     axes.set_xlabel("mean seconds of the fragment that made the message whole")
-    _title(axes, title)
+    set_title(axes, title)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 
 def stages(points: dict[str, list[tuple[float, float]]], title: str, xlabel: str) -> Figure:
     """Draw the longest wait at each shared capacity against the number of CEMs."""
-    figure, axes = _figure(7.6, 4.4)
+    figure, axes = new_figure(7.6, 4.4)
     axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.4)
     ends = []
     for place, (stage, values) in enumerate(points.items()):
         ordered = np.asarray(sorted(values))
         axes.plot(ordered[:, 0], ordered[:, 1], marker="o", markersize=4, **style_of(place))
         ends.append((float(ordered[-1, 1]), stage, style_of(place)["color"]))
-    _names_at_end(axes, ends)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("longest wait, seconds")
-    _title(axes, title)
-    _seconds_axis(axes, vertical=True)
+    names_at_end(axes, ends)
+    axes.set_xlabel(f"{xlabel} (logarithmic)")
+    axes.set_ylabel("longest wait (linear up to 1 s, then logarithmic)")
+    set_title(axes, title)
+    seconds_axis(axes, vertical=True, least_s=1.0)
+    counts_axis(axes, [value for values in points.values() for value, _ in values])
     return figure
 
 
 def backlog(loads: dict[str, tuple[Any, Any]], title: str) -> Figure:
     """Draw the wait at each shared capacity over time."""
-    figure, axes = _figure(7.6, 4.0)
+    figure, axes = new_figure(7.6, 4.0)
     longest = max((float(times[-1]) for times, _ in loads.values()), default=1.0)
     unit, name = (3600.0, "hours") if longest > 7200 else (60.0, "minutes")
     ends = []
     for place, (stage, (times, delays)) in enumerate(loads.items()):
-        axes.plot(times / unit, delays / unit, **style_of(place))
+        # What comes all at once is one point of time.
+        marker = "o" if len(times) < 3 else ""
+        axes.plot(times / unit, delays / unit, marker=marker, **style_of(place))
         ends.append((float(delays[-1] / unit), stage, style_of(place)["color"]))
-    _names_at_end(axes, ends)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    names_at_end(axes, ends)
     axes.set_xlabel(f"{name} since the start")
-    axes.set_ylabel(f"wait of what arrives then, {name}")
-    _title(axes, title)
+    axes.set_ylabel(f"mean wait of what arrives then, {name}")
+    set_title(axes, title)
     return figure
 
 
-def quantiles(pairs: Sequence[tuple[str, Any, Any, float]], title: str, x: str, y: str) -> Figure:
+def quantiles(pairs: Sequence[Pair], title: str, x: str, y: str) -> Figure:
     """Draw quantiles of two samples against each other: on the diagonal they agree.
 
     Args:
-        pairs: for each small figure: its name, quantiles of both, the KS distance.
+        pairs: for each small figure.
         title: of all.
         x: what the first sample is.
         y: what the second is.
     """
     columns = min(len(pairs), 3)
     rows = math.ceil(len(pairs) / columns)
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, grid = plt.subplots(
-            rows, columns, figsize=(3.1 * columns, 3.1 * rows), squeeze=False, layout="constrained"
+            rows, columns, figsize=(3.2 * columns, 3.4 * rows), squeeze=False, layout="constrained"
         )
     figure.suptitle(title, fontweight="bold", x=0.01, ha="left", fontsize=12)
     for axes, pair in zip(grid.flat, pairs, strict=False):
-        name, first, second, gap = pair
-        top = float(max(first.max(), second.max())) * 1.05
-        axes.plot([0, top], [0, top], color=_GREY, lw=0.8)
-        axes.plot(first, second, ".", color=COLOURS[0], markersize=4)
+        top = float(max(pair.first.max(), pair.second.max())) * 1.05
+        axes.plot([0, top], [0, top], color=GREY, lw=0.8)
+        axes.plot(pair.first, pair.second, ".", color=COLOURS[0], markersize=4)
         axes.set_xlim(0, top)
         axes.set_ylim(0, top)
         axes.set_aspect("equal")
-        axes.set_title(f"{name}\nKS distance {gap:.3f}", fontsize=9)
+        counts = " and ".join(f"{count:,}" for count in dict.fromkeys(pair.counts))
+        told = f"KS {pair.distance:.3f}, n {counts}"
+        if math.isfinite(pair.critical):
+            told += f"; 5 %: {pair.critical:.3f}"
+        axes.set_title(f"{pair.name}\n{told}", fontsize=8.5, fontweight="normal")
         axes.set_xlabel(f"{x}, s", fontsize=9)
         axes.set_ylabel(f"{y}, s", fontsize=9)
     for axes in list(grid.flat)[len(pairs) :]:
@@ -273,92 +314,56 @@ def quantiles(pairs: Sequence[tuple[str, Any, Any, float]], title: str, x: str, 
 def fits(found: Sequence[Fit], title: str) -> Figure:
     """Draw how well fitted times match those they were fitted to."""
     pairs = [
-        (f"{fit.part} {fit.region}".strip(), fit.measured_s, fit.fitted_s, fit.distance)
+        Pair(
+            f"{fit.part.replace('_', ' ')} {fit.region}".strip(),
+            fit.measured_s,
+            fit.fitted_s,
+            (fit.count,),
+            fit.distance,
+            math.nan,
+        )
         for fit in found
     ]
     return quantiles(pairs, title, "measured", "fitted")
 
 
-def seconds_text(seconds: float) -> str:
-    """Return a time in the unit that people would take."""
-    if not math.isfinite(seconds):
-        return "never"
-    for limit, unit, name in ((86_400 * 2, 86_400, "d"), (7200, 3600, "h"), (120, 60, "min")):
-        if seconds >= limit:
-            return f"{seconds / unit:.3g} {name}"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+def swings(found: Sequence[Swing], base_s: float, title: str, xlabel: str) -> Figure:
+    """Draw what each assumption's change does to a time, the largest change on top.
 
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    return figure, axes
-
-
-def _title(axes: Axes, title: str, pad: float = 10.0) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=pad)
-
-
-def _names_at_end(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write each curve's name at its right end, moved apart where they would meet."""
-    figure = axes.figure
-    figure.canvas.draw()
-    height = axes.get_window_extent().height
-    placed: list[float] = []
-    to_axes: Callable[[float], float] = lambda value: float(  # noqa: E731  # used once, here
-        axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], value)))[
-            1
-        ]
-    )
-    gap = 13 / height * 1.1
-    for value, name, colour in sorted(ends, key=lambda end: end[0]):
-        at = to_axes(value)
-        if placed and at < placed[-1] + gap:
-            at = placed[-1] + gap
-        placed.append(at)
-        axes.annotate(
-            name,
-            (1.015, at),
-            xycoords="axes fraction",
-            color=colour,
-            va="center",
-            fontsize=9,
-            annotation_clip=False,
-        )
-
-
-def _deadlines(axes: Axes, deadlines_s: Sequence[float], *, horizontal: bool = False) -> None:
-    low, high = axes.get_ylim() if horizontal else axes.get_xlim()
-    for deadline in deadlines_s:
-        if not low < deadline < high:
-            continue
-        if horizontal:
-            axes.axhline(deadline, color=_GREY, lw=0.8, ls=(0, (4, 3)))
-        else:
-            axes.axvline(deadline, color=_GREY, lw=0.8, ls=(0, (4, 3)))
-            axes.annotate(
-                seconds_text(deadline),
-                (deadline, 1.0),
-                xycoords=("data", "axes fraction"),
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                color=_GREY,
+    Args:
+        found: for each assumption.
+        base_s: the time with all assumptions as they are.
+        title: of the figure.
+        xlabel: which time.
+    """
+    ordered = sorted(found, key=lambda one: abs(math.log(one.times_s[1] / one.times_s[0])))
+    figure, axes = new_figure(7.9, 1.4 + 0.4 * len(ordered))
+    axes.set_xscale("log")
+    for place, one in enumerate(ordered):
+        for value, time_s, colour in zip(
+            one.values, one.times_s, (COLOURS[4], COLOURS[1]), strict=True
+        ):
+            axes.barh(place, time_s - base_s, left=base_s, color=colour, height=0.55)
+            side = (
+                "left"
+                if time_s > base_s or (time_s == base_s and value == one.values[1])
+                else "right"
             )
-
-
-def _seconds_axis(axes: Axes, *, vertical: bool = False) -> None:
-    """Mark times that people count in, where the axis is logarithmic."""
-    axis = axes.yaxis if vertical else axes.xaxis
-    low, high = axes.get_ylim() if vertical else axes.get_xlim()
-    marks = [mark for mark in _MARKS_S if low <= mark <= high]
-    if len(marks) > _MOST_MARKS:
-        marks = marks[:: math.ceil(len(marks) / _MOST_MARKS)]
-    axis.set_major_locator(FixedLocator([0.0, *marks] if low <= 0 else marks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: seconds_text(value) if value > 0 else "0")
-
-
-def _ink_on(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else "white"
+            axes.annotate(
+                f"{value}: {seconds_text(time_s)}",
+                (time_s, place),
+                xytext=(4 if side == "left" else -4, 0),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                fontsize=8,
+            )
+    axes.axvline(base_s, color="black", lw=1.0)
+    times = [time for one in ordered for time in one.times_s] + [base_s]
+    axes.set_xlim(min(times) / 2.2, max(times) * 2.2)
+    axes.set_yticks(range(len(ordered)), [one.name for one in ordered])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{xlabel} (logarithmic); line: as assumed, {seconds_text(base_s)}")
+    set_title(axes, title)
+    seconds_axis(axes)
+    return figure

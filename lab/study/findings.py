@@ -19,6 +19,7 @@ from lab.study.statistics import (
     Estimate,
     bootstrap_percentiles,
     histogram_percentile,
+    histogram_percentiles,
     wilson,
 )
 from lab.study.store import read_manifest, read_table
@@ -124,6 +125,7 @@ class Results:
             CaseInfo(**{name: columns[name][row] for name in fields})
             for row in range(len(columns["case"]))
         ]
+        self._distributions: dict[tuple[int, str], Distribution] = {}
         self._counters = self._read_counters()
         self._histograms = self._read_histograms()
 
@@ -155,6 +157,12 @@ class Results:
 
     def distribution(self, infos: list[CaseInfo], direction: str) -> Distribution:
         """Return the latencies of one case in all its repetitions."""
+        place = (infos[0].case, direction)
+        if place not in self._distributions:
+            self._distributions[place] = self._distribution(infos, direction)
+        return self._distributions[place]
+
+    def _distribution(self, infos: list[CaseInfo], direction: str) -> Distribution:
         counts = np.zeros(BINS, dtype=np.int64)
         for info in infos:
             found = self._histograms.get((info.case, direction))
@@ -168,20 +176,25 @@ class Results:
             for deadline in study.deadlines_s
         }
         groups = self._latency_groups(infos, direction)
-        intervals = bootstrap_percentiles(
-            groups,
-            study.percentiles,
-            confidence=study.confidence,
-            resamples=study.bootstrap_resamples,
-            seed=study.seed,
-        )
-        percentiles = {}
-        for per_cent, interval in zip(study.percentiles, intervals, strict=True):
-            # The value counts all; the rows that are written down give the interval around it.
-            exact = interval.value
-            if sum(len(group) for group in groups) < messages:
-                exact = histogram_percentile(counts, per_cent, messages - delivered)
-            percentiles[per_cent] = Estimate(exact, interval.low, interval.high)
+        if sum(len(group) for group in groups) < messages:
+            # The fleet writes down the rows of some CEMs; the counts are of all, and each CEM is
+            # by itself: whatever its messages have in common, they count as one.
+            estimates = histogram_percentiles(
+                counts,
+                study.percentiles,
+                undelivered=messages - delivered,
+                independent=min(float(sum(info.cems for info in infos)), messages),
+                confidence=study.confidence,
+            )
+        else:
+            estimates = bootstrap_percentiles(
+                groups,
+                study.percentiles,
+                confidence=study.confidence,
+                resamples=study.bootstrap_resamples,
+                seed=study.seed,
+            )
+        percentiles = dict(zip(study.percentiles, estimates, strict=True))
         return Distribution(infos[0], direction, counts, messages, delivered, met, percentiles)
 
     def latencies(self, infos: list[CaseInfo], direction: str) -> npt.NDArray[np.float64]:

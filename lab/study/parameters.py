@@ -175,6 +175,8 @@ class Experiment(Table, frozen=True, kw_only=True):
         vary: values to go through, for example {"workload.cems" = [1000, 10000]}; each with each.
             Before the dot: route, workload or network; network.internet.NAME and
             network.capacity.NAME reach what is in these.
+        one_at_a_time: whether each of them is varied while the others stay as they are, after a
+            case with nothing varied: which assumption matters? Default: each with each.
         repetitions: with other random draws each. Default: the study's.
     """
 
@@ -185,6 +187,7 @@ class Experiment(Table, frozen=True, kw_only=True):
     workloads: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     vary: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
+    one_at_a_time: bool = False
     repetitions: int | None = None
 
     def __post_init__(self) -> None:

@@ -23,7 +23,9 @@ th { background: #f3f3f3; } small { color: #666; font-size: .88em; white-space: 
   background: color-mix(in srgb, #56B4E9 calc(var(--share) * 75%), #fff); }
 .standing { display: inline-block; padding: 0 .4em; border-radius: 3px; font-weight: 600; }
 .published { background: #cfe8dd; } .derived { background: #d6e9f8; }
-.assumed { background: #fbe3c3; }
+.assumed, .modelled { background: #fbe3c3; } .software { background: #d6e9f8; }
+.measured { background: #cfe8dd; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; } .wrap { white-space: normal; }
 figure { margin: 1.2rem 0; } figure svg { max-width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: .88rem; max-width: 50rem; }
 details summary { cursor: pointer; color: #0072B2; }

@@ -112,8 +112,7 @@ def run_study(
             "case_seconds": times,
             "workers": workers,
         }
-        writer.finish(manifest)
-    return manifest
+        return writer.finish(manifest)
 
 
 def _results(

@@ -133,3 +133,33 @@ def histogram_percentile(counts: Ints, per_cent: float, undelivered: float = 0) 
     sums = np.cumsum(counts)
     place = int(np.searchsorted(sums, per_cent / 100 * total))
     return float(upper_bounds_s()[place]) if place < len(counts) else math.inf
+
+
+def histogram_percentiles(
+    counts: Ints,
+    per_cents: tuple[float, ...],
+    *,
+    undelivered: float,
+    independent: float,
+    confidence: float,
+) -> list[Estimate]:
+    """Estimate percentiles from counts in bins, with intervals by order statistics.
+
+    The number of messages below a percentile is binomial; so the percentiles at the ends of its
+    interval (Wilson's) hold the true one between them, whatever the distribution is.
+
+    Args:
+        counts: of each bin, see `lab.study.histogram`.
+        per_cents: which percentiles.
+        undelivered: how many never came.
+        independent: how many values that depend on no other these are.
+        confidence: of the intervals, 0 to 1.
+    """
+    found = []
+    for per_cent in per_cents:
+        share = wilson(per_cent / 100 * independent, independent, confidence)
+        ends = [
+            histogram_percentile(counts, 100 * end, undelivered) for end in (share.low, share.high)
+        ]
+        found.append(Estimate(histogram_percentile(counts, per_cent, undelivered), *ends))
+    return found

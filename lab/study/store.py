@@ -6,6 +6,7 @@ What the tables hold is the same octets on every run of the same study; what bel
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -67,8 +68,12 @@ class ResultWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for writer in (*self._parquet.values(), *self._csv.values()):
-            writer.close()
+        self._close()
+
+    def _close(self) -> None:
+        for writers in (self._parquet, self._csv):
+            while writers:
+                writers.popitem()[1].close()
 
     def add(self, case: Case, tables: Tables) -> None:
         """Write what a case gave; cases come in their order."""
@@ -79,14 +84,35 @@ class ResultWriter:
                 self._parquet[name].write_table(table)
                 self._csv[name].write_table(_plain(table))
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the table of cases, the data dictionary and the manifest, which comes last."""
+    def finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Write the table of cases, the data dictionary and the manifest, which comes last.
+
+        Args:
+            manifest: what belongs to this run.
+
+        Returns:
+            It, with the digest of the results.
+        """
+        self._close()
         cases = cases_table(self._cases)
         pa.parquet.write_table(cases, self._folder / "cases.parquet", compression="zstd")
         pa.csv.write_csv(cases, self._folder / "cases.csv")
         (self._folder / "data-dictionary.md").write_text(data_dictionary(), encoding="utf-8")
+        manifest = manifest | {"results_sha256": results_digest(self._folder)}
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         (self._folder / "manifest.json").write_text(text, encoding="utf-8")
+        return manifest
+
+
+def results_digest(folder: Path) -> str:
+    """Return the SHA-256 of all tables: the same for the same results, in hexadecimal."""
+    whole = hashlib.sha256()
+    for name in TABLES:
+        for kind in ("parquet", "csv"):
+            with (folder / f"{name}.{kind}").open("rb") as file:
+                octets = hashlib.file_digest(file, "sha256").hexdigest()
+            whole.update(f"{octets}  {name}.{kind}\n".encode())
+    return whole.hexdigest()
 
 
 def cases_table(cases: list[Case]) -> Any:

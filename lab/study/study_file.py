@@ -20,6 +20,7 @@ from lab.study.parameters import Experiment, Route, Study, Workload
 
 _FOLDER = Path(__file__).resolve().parent / "studies"
 _MAX_CASES = 20_000
+_TRIED_CEMS = 24
 
 T = TypeVar("T", Route, Workload, Network)
 
@@ -85,6 +86,31 @@ def parse_study(text: str, *, where: str, folder: Path) -> Study:
     return study
 
 
+def tried(study: Study) -> Study:
+    """Return a study with few CEMs and one repetition: does the file do what is meant?"""
+    return msgspec.structs.replace(
+        study,
+        repetitions=1,
+        bootstrap_resamples=min(study.bootstrap_resamples, 100),
+        workloads=tuple(
+            msgspec.structs.replace(one, cems=min(one.cems, _TRIED_CEMS)) for one in study.workloads
+        ),
+        experiments=tuple(
+            msgspec.structs.replace(
+                one,
+                repetitions=1,
+                vary={
+                    path: tuple(dict.fromkeys(min(value, _TRIED_CEMS) for value in values))
+                    if path == "workload.cems"
+                    else values
+                    for path, values in one.vary.items()
+                },
+            )
+            for one in study.experiments
+        ),
+    )
+
+
 def study_text(study: str) -> str:
     """Return the text of a study that comes with the package.
 
@@ -121,10 +147,9 @@ def _cases_of(study: Study, experiment: Experiment) -> Iterator[Case]:
     routes = _chosen(study.routes, experiment.routes)
     workloads = _chosen(study.workloads, experiment.workloads)
     networks = _chosen(study.networks, experiment.networks)
-    grid = [[(path, value) for value in values] for path, values in sorted(experiment.vary.items())]
     repetitions = experiment.repetitions or study.repetitions
     for engine, workload, network, settings, route in itertools.product(
-        experiment.engines, workloads, networks, list(itertools.product(*grid)), routes
+        experiment.engines, workloads, networks, _settings(experiment), routes
     ):
         case = Case(
             experiment=experiment.name,
@@ -139,6 +164,14 @@ def _cases_of(study: Study, experiment: Experiment) -> Iterator[Case]:
         )
         for repetition in range(repetitions):
             yield msgspec.structs.replace(case, repetition=repetition)
+
+
+def _settings(experiment: Experiment) -> list[tuple[tuple[str, Any], ...]]:
+    """Return which values are set together, case by case."""
+    grid = [[(path, value) for value in values] for path, values in sorted(experiment.vary.items())]
+    if experiment.one_at_a_time:
+        return [(), *((setting,) for settings in grid for setting in settings)]
+    return list(itertools.product(*grid))
 
 
 def _chosen(of: tuple[T, ...], names: tuple[str, ...]) -> tuple[T, ...]:

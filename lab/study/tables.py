@@ -105,6 +105,7 @@ LOADS = (
     Column("case", pa.int32(), "number of the case"),
     Column("stage", _NAME, "what is shared: dsrsp, dcc, or a region's way down or up"),
     Column("time_s", pa.float64(), "from the case's start"),
+    Column("lasts_s", pa.float64(), "so long is this piece of time, in seconds"),
     Column("arriving_per_s", pa.float64(), "requests or octets that arrive in a second"),
     Column("delay_s", pa.float64(), "what one that arrives now has to wait"),
     Column("capacity_per_s", pa.float64(), "what it takes in a second, beside what others use"),

@@ -134,7 +134,8 @@ def test_on_a_network_without_chance_the_model_is_the_software(
     for direction in ("down", "up"):
         said, was = latencies(model, direction), latencies(real, direction)
         assert len(said) == len(was) > 0
-        assert said == pytest.approx(was, abs=0.12)
+        # Identifiers in messages differ, so one may need a Zigbee fragment more than the other.
+        assert said == pytest.approx(was, abs=0.15)
     down = [row for row in model.fragments.to_pylist() if row["request_s"]]
     assert {row["request_s"] for row in down} == {0.25}
 

@@ -11,6 +11,7 @@ from lab.study.histogram import bins_of, upper_bounds_s
 from lab.study.statistics import (
     bootstrap_percentiles,
     histogram_percentile,
+    histogram_percentiles,
     percentile,
     wilson,
 )
@@ -82,3 +83,18 @@ def test_a_fit_finds_what_values_were_drawn_from_and_sees_what_is_something_else
     assert good.distance < 0.03
     two_humps = np.concatenate([numbers.normal(1.0, 0.01, 500), numbers.normal(9.0, 0.01, 500)])
     assert fit_values("latency_down", "", np.abs(two_humps)).distance > 0.2
+
+
+def test_intervals_from_counts_cover_the_truth_about_as_often_as_they_say() -> None:
+    numbers = np.random.Generator(np.random.PCG64(6))
+    truth = math.log(10) * 5  # the 90th percentile of an exponential with mean 5
+    bounds = upper_bounds_s()
+    hits = 0
+    for _ in range(300):
+        counts = np.bincount(bins_of(numbers.exponential(5.0, 400)), minlength=len(bounds))
+        found = histogram_percentiles(
+            counts, (90.0,), undelivered=0.0, independent=400.0, confidence=0.95
+        )[0]
+        assert found.low <= found.value <= found.high
+        hits += found.low <= truth <= found.high
+    assert 0.90 <= hits / 300 <= 0.99

@@ -263,6 +263,7 @@ def _load_rows(load: Load, number: int) -> Any:
             "case": number,
             "stage": load.stage,
             "time_s": _tidy(load.time_s),
+            "lasts_s": load.lasts_s,
             "arriving_per_s": load.arriving_per_s,
             "delay_s": _tidy(load.delay_s),
             "capacity_per_s": load.capacity_per_s,

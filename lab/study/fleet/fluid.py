@@ -28,6 +28,7 @@ class Load:
 
     stage: str
     time_s: Floats
+    lasts_s: float
     arriving_per_s: Floats
     delay_s: Floats
     capacity_per_s: float
@@ -78,4 +79,4 @@ def _load(stage: str, come: Floats, wait: Floats, brings: Floats, rate: float) -
     some = counts > 0
     width = edges[1] - edges[0]
     delays = waits[some] / counts[some]
-    return Load(stage, edges[:-1][some], volume[some] / width, delays, rate)
+    return Load(stage, edges[:-1][some], float(width), volume[some] / width, delays, rate)

@@ -3,7 +3,7 @@
 ::
 
     POST /v1/messages[?to=EUI][&compression=auto][&compact=false][&deadline=S][&priority=N]
-                     [&topic=TEXT][&supersedes=REF]
+                     [&topic=TEXT][&supersedes=REF][&route=auto|2a|2b|both][&urgent=true]
                                                body: the message -> 202 {"ref", "state", ...}
     GET  /v1/messages/{ref}                    -> 200 {"ref", "state", ...}
     GET  /v1/messages/{ref}/statuses           -> 200 one JSON line a change, to a final state
@@ -16,6 +16,14 @@ and at a DSRSP
 
     POST /v1/echo?to=EUI[&timeout_s=60]        -> 200 {"seconds": 41.5}
     GET  /v1/capabilities?to=EUI               -> 200 {"capabilities": null or {...}}
+
+about route 2b, at both; offers are made and withdrawn at a DSRSP only
+
+::
+
+    GET  /v1/route                             -> 200 {"route": {...}}
+    POST /v1/route/offer?to=EUI                -> 200 {"offer": {...}}
+    POST /v1/route/withdraw?to=EUI             -> 200 {"offer": {...}}
 
 and where there is an OpenADR face
 
@@ -55,8 +63,10 @@ from aiohttp import web
 from gbcs import EntityId
 from gbcs.errors import BuildError
 from lab.errors import ConfigError
-from smtunnel import MessageStatus
+from lab.route_2b import RouteView
+from smtunnel import MessageStatus, Route, RouteChoice
 from smtunnel.records import Capabilities
+from smtunnel.route_choice import routes_text
 
 logger = logging.getLogger("control")
 
@@ -68,6 +78,14 @@ _MAX_PENDING = 1000
 _MAX_ANSWER_OCTETS = 4 * 1024 * 1024
 _RETRY_S = 1.0
 _STATUS_FIELDS = tuple(field.name for field in fields(MessageStatus))
+ROUTES = {
+    "auto": RouteChoice.AUTO,
+    "2a": RouteChoice.ONLY_2A,
+    "2b": RouteChoice.ONLY_2B,
+    "both": RouteChoice.BOTH,
+}
+"""What a caller may say of the routes that a message may take."""
+
 _ECHO_TIMEOUT_S = 7200.0  # the DCC's slower class; the caller says less
 
 
@@ -112,6 +130,11 @@ class Received(Protocol):
         """When it was complete, in seconds since 1970, UTC."""
         ...
 
+    @property
+    def route(self) -> Route:
+        """What brought it, or its last piece."""
+        ...
+
     async def ack(self, answers: str | None = None) -> None:
         """Take the message over."""
         ...
@@ -151,6 +174,8 @@ class SendOptions:
     priority: int = 0
     topic: str | None = None
     supersedes: str | None = None
+    route: RouteChoice = RouteChoice.AUTO
+    urgent: bool = False
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> SendOptions:
@@ -163,6 +188,12 @@ class SendOptions:
         if compact not in (None, "true", "false"):
             raise BuildError(f"compact={compact}: expected true or false, or leave it out")
         deadline = query.get("deadline")
+        urgent = query.get("urgent", "false")
+        if urgent not in ("true", "false"):
+            raise BuildError(f"urgent={urgent}: expected true or false")
+        route = ROUTES.get(query.get("route", "auto"))
+        if route is None:
+            raise BuildError(f"route={query['route']}: expected {', '.join(ROUTES)}")
         return cls(
             compression=query.get("compression", "auto"),
             compact=None if compact is None else compact == "true",
@@ -170,6 +201,8 @@ class SendOptions:
             priority=_number(int, "priority", query.get("priority", "0")),
             topic=query.get("topic"),
             supersedes=query.get("supersedes"),
+            route=route,
+            urgent=urgent == "true",
         )
 
     def to_query(self) -> dict[str, str]:
@@ -185,6 +218,10 @@ class SendOptions:
             query["topic"] = self.topic
         if self.supersedes is not None:
             query["supersedes"] = self.supersedes
+        if self.route is not RouteChoice.AUTO:
+            query["route"] = next(name for name, one in ROUTES.items() if one is self.route)
+        if self.urgent:
+            query["urgent"] = "true"
         return query
 
 
@@ -231,7 +268,12 @@ def capabilities_as_dict(capabilities: Capabilities) -> dict[str, Any]:
 def status_as_dict(handle_ref: str, status: MessageStatus) -> dict[str, Any]:
     """Return a status as plain JSON values, its state by name."""
     told = {name: getattr(status, name) for name in _STATUS_FIELDS}
-    return told | {"ref": handle_ref, "state": status.state.name, "final": status.final}
+    return told | {
+        "ref": handle_ref,
+        "state": status.state.name,
+        "final": status.final,
+        "routes": routes_text(status.routes),
+    }
 
 
 class ControlInterface:
@@ -244,6 +286,7 @@ class ControlInterface:
         gateway_errors: the gateway's own errors and the HTTP status of each; the first that fits
             counts.
         asks: the gateway again, if it can ask its CEMs for echoes and capabilities.
+        routes: tells of route 2b, if the gateway has it.
         openadr: tells what stands at the OpenADR face, if there is one.
     """
 
@@ -255,11 +298,13 @@ class ControlInterface:
         gateway_errors: Mapping[type[Exception], int],
         *,
         asks: AskableGateway | None = None,
+        routes: RouteView | None = None,
         openadr: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._openadr = openadr
         self._gateway = gateway
         self._asks = asks
+        self._routes = routes
         self._send = send
         self._token = token.encode()
         self._statuses: dict[type[Exception], int] = {BuildError: 400, **gateway_errors}
@@ -277,6 +322,8 @@ class ControlInterface:
                 web.get("/v1/received", self._get_received),
                 web.post("/v1/received/{ref}/ack", self._ack),
                 web.get("/v1/openadr", self._get_openadr),
+                web.get("/v1/route", self._get_route),
+                web.post("/v1/route/{deed:offer|withdraw}", self._change_route),
             ]
         )
         if asks is not None:
@@ -364,6 +411,18 @@ class ControlInterface:
             return _error(404, "no OpenADR face runs here: its file has no table [openadr]")
         return web.json_response({"openadr": self._openadr()})
 
+    async def _get_route(self, _request: web.Request) -> web.StreamResponse:
+        if self._routes is None:
+            return _error(404, "this gateway has no route 2b")
+        return web.json_response({"route": self._routes.status()})
+
+    async def _change_route(self, request: web.Request) -> web.StreamResponse:
+        to = request.query.get("to")
+        if self._routes is None or to is None:
+            raise BuildError("say which CEM is meant: ?to=EUI")
+        told = self._routes.change(request.match_info["deed"], EntityId.parse(to))
+        return web.json_response({"offer": told})
+
     def _asked(self, request: web.Request) -> tuple[AskableGateway, EntityId]:
         to = request.query.get("to")
         if self._asks is None or to is None:
@@ -404,6 +463,7 @@ class ControlInterface:
                     "ref": received.ref,
                     "peer": str(received.peer),
                     "received_at": received.received_at,
+                    "route": routes_text((received.route,)),
                     "message": base64.b64encode(received.message).decode("ascii"),
                 }
             )

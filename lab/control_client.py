@@ -29,6 +29,7 @@ _STATUS_FIELDS = (
     "fragments_accepted",
     "fragments_delivered",
     "message_octets",
+    "routes",
 )
 _NOT_OURS = "not the control interface of a gateway; the daemon prints its address when it starts"
 
@@ -41,6 +42,7 @@ class ReceivedOverControl:
     peer: EntityId
     message: bytes
     received_at: float
+    route: str
 
 
 class ControlClient:
@@ -147,6 +149,7 @@ class ControlClient:
                     peer=EntityId.parse(item["peer"]),
                     message=base64.b64decode(item["message"], validate=True),
                     received_at=item["received_at"],
+                    route=item["route"],
                 )
                 for item in answer["messages"]
             ]
@@ -180,6 +183,21 @@ class ControlClient:
     async def openadr(self) -> dict[str, Any]:
         """Return what stands at the daemon's OpenADR face."""
         told: dict[str, Any] = (await self._json("GET", "/v1/openadr", "openadr"))["openadr"]
+        return told
+
+    async def route(self) -> dict[str, Any]:
+        """Return how route 2b stands at the daemon."""
+        told: dict[str, Any] = (await self._json("GET", "/v1/route", "route"))["route"]
+        return told
+
+    async def change_route(self, deed: str, to: EntityId) -> dict[str, Any]:
+        """Let a DSRSP offer route 2b to a CEM ("offer") or take its offer back ("withdraw").
+
+        Raises:
+            ControlError: the daemon refused, or cannot be reached.
+        """
+        path, query = f"/v1/route/{deed}", {"to": str(to)}
+        told: dict[str, Any] = (await self._json("POST", path, "offer", params=query))["offer"]
         return told
 
     async def _raise_for(self, response: aiohttp.ClientResponse) -> None:

@@ -29,6 +29,7 @@ import dsrsp
 from dcc_sim.profile_files import is_profile_path
 from dsrsp.http_signer import HttpSigner
 from dsrsp.logs import quiet_logger
+from dsrsp.route_2b import Route2bServerConfig
 from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
@@ -47,6 +48,7 @@ from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
 from lab.openadr import openadr_vens, openadr_vtn
+from lab.route_2b import CemRoute, DsrspRoutes, RouteView
 from lab.scenario_file import read_scenario
 from smtunnel.errors import TunnelError
 
@@ -190,7 +192,13 @@ async def run_dsrsp(config_path: Path) -> None:
     """Run the DSRSP's gateway until SIGTERM or SIGINT; see lab.config.DsrspFile."""
     file = load_config(config_path, DsrspFile)
     base = config_path.resolve().parent
-    config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
+    config = msgspec.structs.replace(
+        file.gateway,
+        state=_state_path(base, file.gateway.state),
+        route_2b=below(base, file.gateway.route_2b),
+    )
+    if config.route_2b is not None:
+        _raise_file_limit()
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     async with contextlib.AsyncExitStack() as stack:
         stop = stop_event("dsrsp")
@@ -207,6 +215,9 @@ async def run_dsrsp(config_path: Path) -> None:
                 signer=signer,
                 journal=_journal(stack, base, file.journal, "dsrsp"),
                 listener=inherited_listener(config.receive_listen),
+                route_2b_listener=(
+                    None if config.route_2b is None else inherited_listener(config.route_2b.listen)
+                ),
             )
         )
 
@@ -224,10 +235,13 @@ async def run_dsrsp(config_path: Path) -> None:
                 base,
                 _DSRSP_ERRORS,
                 asks=gateway,
+                routes=DsrspRoutes(gateway),
                 openadr=None if vens is None else vens.status,
             )
         )
         facts: dict[str, Any] = {} if vens is None else {"openadr_push_port": vens.push_port}
+        if config.route_2b is not None:
+            facts["route_2b_port"] = gateway.route_2b_port
         announce_ready("dsrsp", receive_port=gateway.receive_port, control=control, **facts)
         await stop.wait()
 
@@ -255,6 +269,8 @@ async def run_cem(config_path: Path) -> None:
                 compact=options.compact,
                 deadline=options.deadline,
                 priority=options.priority,
+                route=options.route,
+                urgent=options.urgent,
             )
 
         vtn = await stack.enter_async_context(openadr_vtn(file.openadr, base, gateway, config))
@@ -265,6 +281,7 @@ async def run_cem(config_path: Path) -> None:
                 file.control,
                 base,
                 _CEM_ERRORS,
+                routes=CemRoute(gateway),
                 openadr=None if vtn is None else vtn.status,
             )
         )
@@ -290,6 +307,18 @@ def check_loopback(host: str) -> None:
 
 def _state_path(base: Path, state: str) -> str:
     return state if state == ":memory:" else str(base / state)
+
+
+def below(base: Path, config: Route2bServerConfig | None) -> Route2bServerConfig | None:
+    """Return the settings of route 2b's server with the paths below a folder."""
+    if config is None:
+        return None
+    return msgspec.structs.replace(
+        config,
+        certificate=str(base / config.certificate),
+        private_key=str(base / config.private_key),
+        revoked=None if config.revoked is None else str(base / config.revoked),
+    )
 
 
 def _journal(
@@ -332,10 +361,13 @@ async def _control(
     gateway_errors: Mapping[type[Exception], int],
     *,
     asks: AskableGateway | None = None,
+    routes: RouteView | None = None,
     openadr: Callable[[], dict[str, Any]] | None = None,
 ) -> AsyncIterator[str]:
     token = load_or_make_token(base / config.token_file)
-    interface = ControlInterface(gateway, send, token, gateway_errors, asks=asks, openadr=openadr)
+    interface = ControlInterface(
+        gateway, send, token, gateway_errors, asks=asks, routes=routes, openadr=openadr
+    )
     runner = web.AppRunner(
         interface.app, access_log=None, logger=quiet_logger("control"), shutdown_timeout=1.0
     )

@@ -29,6 +29,7 @@ from gbcs.pki import (
 )
 from lab.control_client import ControlClient
 from lab.errors import DemoError
+from lab.pki_files import write_server_certificate
 
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
@@ -63,9 +64,11 @@ class LocalSystem:
         pki: the folder that `smtunnel pki init` made.
         identities: who is who in it.
         duis_schema: validates all DUIS messages against the official schema, when given.
-        settings: extra TOML lines for the tables "simulator", "dsrsp" and "cem", and for the user
-            "supplier" of the simulator.
+        settings: extra TOML lines for the tables "simulator", "dsrsp", "cem" and "route_2b", and
+            for the user "supplier" of the simulator.
         with_journals: whether the daemons write down every message.
+        route_2b: whether the DSRSP offers route 2b, with a certificate of its own.
+        route_2b_address: what its offers name, if not the server itself: a proxy in between.
 
     Use as an async context manager: on entry all three run and are ready.
     """
@@ -79,12 +82,16 @@ class LocalSystem:
         duis_schema: Path | None = None,
         settings: dict[str, str] | None = None,
         with_journals: bool = True,
+        route_2b: bool = False,
+        route_2b_address: str | None = None,
     ) -> None:
         self.folder = folder
         self.identities = identities or Identities()
         self._pki = pki
         self._settings = settings or {}
         self._with_journals = with_journals
+        self._route_2b = route_2b
+        self._route_2b_address = route_2b_address
         self._stack = contextlib.AsyncExitStack()
         self._daemons: dict[str, _Daemon] = {}
         self._schema_arguments = (
@@ -165,6 +172,17 @@ class LocalSystem:
         """Return the DSRSP's receive address."""
         port = self._daemons["dsrsp"].listeners[0].getsockname()[1]
         return f"http://127.0.0.1:{port}/smartdcc/duis"
+
+    def route_2b_address(self) -> tuple[str, int]:
+        """Return host and port of route 2b's server.
+
+        Raises:
+            DemoError: there is none.
+        """
+        if not self._route_2b:
+            raise DemoError("this system was made without route 2b")
+        host, port = self._daemons["dsrsp"].listeners[2].getsockname()[:2]
+        return str(host), int(port)
 
     async def start(self, name: str) -> None:
         """Start a daemon that does not run and wait until it is ready.
@@ -259,9 +277,10 @@ class LocalSystem:
             """,
             self._schema_arguments,
         )
+        route_2b, offers = self._prepare_route_2b()
         self._add(
             "dsrsp",
-            [receive, dsrsp_control],
+            [receive, dsrsp_control, *route_2b],
             f"""
             [control]
             listen = "fd:{dsrsp_control.fileno()}"
@@ -275,6 +294,7 @@ class LocalSystem:
             keys = {_toml_paths(certificates, self._pki / "dsrsp")}
             test_mode = true
             {self._settings.get("dsrsp", "")}
+            {offers}
             """,
         )
         self._add(
@@ -293,6 +313,25 @@ class LocalSystem:
             keys = {_toml_paths(certificates, self._pki / "devices" / who.device_id.hex)}
             test_mode = true
             {self._settings.get("cem", "")}
+            """,
+        )
+
+    def _prepare_route_2b(self) -> tuple[list[socket.socket], str]:
+        """Return the listening socket of route 2b's server and its table of settings."""
+        if not self._route_2b:
+            return [], ""
+        listener = self._listener()
+        certificate, key = write_server_certificate(self.folder)
+        address = self._route_2b_address or f"wss://127.0.0.1:{listener.getsockname()[1]}"
+        return (
+            [listener],
+            f"""
+            [gateway.route_2b]
+            listen = "fd:{listener.fileno()}"
+            certificate = {json.dumps(str(certificate.relative_to(self.folder)))}
+            private_key = {json.dumps(str(key.relative_to(self.folder)))}
+            addresses = [{json.dumps(address)}]
+            {self._settings.get("route_2b", "")}
             """,
         )
 

@@ -11,6 +11,7 @@ import click
 from lab.cli.ask import add_ask_commands
 from lab.cli.network_profiles import profiles
 from lab.cli.openadr import add_openadr_commands
+from lab.cli.route_2b import add_route_commands
 from lab.cli.talk import add_talk_commands, run_checked
 from lab.daemon import run_cem, run_dcc_sim, run_dsrsp
 
@@ -155,3 +156,4 @@ def cem(ctx: click.Context, config_path: Path | None, example_config: bool, log_
 add_talk_commands(dsrsp, cem)
 add_ask_commands(dsrsp)
 add_openadr_commands(dsrsp, cem)
+add_route_commands(dsrsp, cem)

@@ -24,6 +24,7 @@ from gbcs import EntityId
 from gbcs.errors import GbcsError
 from lab.cli.app import EXIT_NO, CommandFailed
 from lab.config import CemFile, DsrspFile, load_config
+from lab.control import ROUTES
 from lab.control_client import ControlClient, ReceivedOverControl
 from lab.daemon import split_address
 from lab.errors import LabError
@@ -98,6 +99,19 @@ _priority_option = click.option(
     default=0,
     show_default=True,
     help="Higher goes first.",
+)
+_route_option = click.option(
+    "--route",
+    type=click.Choice(list(ROUTES)),
+    default="auto",
+    show_default=True,
+    callback=lambda _ctx, _param, name: ROUTES[name],
+    help="2a: through the smart metering system; 2b: over the internet, waiting for the connection "
+    "if need be; both: at once, and what comes second is dropped; auto: 2b while it stands, and 2a "
+    "when it has been down for a while.",
+)
+_urgent_option = click.option(
+    "--urgent", is_flag=True, help="Do not wait for route 2b where it is down: go by 2a at once."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -262,9 +276,18 @@ def _report(status: dict[str, Any], as_json: bool) -> int:
         )
         click.echo(
             f"{words}{reason}; {_counted(status['message_octets'], 'octet')} in "
-            f"{_counted(status['fragments_total'], 'fragment')}, ref {status['ref']}"
+            f"{_counted(status['fragments_total'], 'fragment')}{_by(status)}, ref {status['ref']}"
         )
     return EXIT_NO if status["state"] == "FAILED" else 0
+
+
+def _by(status: dict[str, Any]) -> str:
+    """Say by which routes a message went, where it was not by 2a alone."""
+    routes = status["routes"]
+    if routes == "2b":
+        # There it goes whole.
+        return " (whole, by route 2b)"
+    return f" (by routes {routes.replace('+', ' and ')})" if routes == "2a+2b" else ""
 
 
 def _send(client: ControlClient, file: str, as_json: bool, **how: Any) -> int:
@@ -280,6 +303,8 @@ def _send(client: ControlClient, file: str, as_json: bool, **how: Any) -> int:
 @_compact_option
 @_deadline_option
 @_priority_option
+@_route_option
+@_urgent_option
 @click.option(
     "--topic",
     help="What it is about, for instance an eventID: what is on its way to this CEM about the same "
@@ -315,6 +340,8 @@ def dsrsp_send(
 @_compact_option
 @_deadline_option
 @_priority_option
+@_route_option
+@_urgent_option
 @click.option(
     "--until-receipt",
     is_flag=True,
@@ -364,7 +391,12 @@ async def _receive(
 
 
 def _hand_out(received: ReceivedOverControl, folder: Path | None, as_json: bool) -> None:
-    facts = {"ref": received.ref, "peer": str(received.peer), "octets": len(received.message)}
+    facts = {
+        "ref": received.ref,
+        "peer": str(received.peer),
+        "octets": len(received.message),
+        "route": received.route,
+    }
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{received.ref}.xml"

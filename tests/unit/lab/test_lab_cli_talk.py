@@ -26,7 +26,7 @@ class FakeClient:
 
     def __init__(self, *messages: bytes) -> None:
         self.waiting = [
-            ReceivedOverControl(f"ref-{number}", PEER, message, 1.0)
+            ReceivedOverControl(f"ref-{number}", PEER, message, 1.0, "2b")
             for number, message in enumerate(messages)
         ]
         self.acknowledged: list[str] = []

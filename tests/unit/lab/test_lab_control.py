@@ -20,7 +20,7 @@ from lab.control import ControlInterface, SendOptions, load_or_make_token
 from lab.control_client import ControlClient
 from lab.daemon import check_loopback
 from lab.errors import ConfigError, ControlError
-from smtunnel import MessageStatus
+from smtunnel import MessageStatus, Route
 from smtunnel.records import Capabilities
 
 TOKEN = "a token of the test"
@@ -38,6 +38,7 @@ class Failing(Exception):
 class FakeReceived:
     received_at = 1.0
     peer = PEER
+    route = Route.ROUTE_2B
 
     def __init__(self, ref: str, message: bytes) -> None:
         self.ref = ref

@@ -43,8 +43,8 @@ _STEP_CHARS = 100
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Read every *.journal in this folder, for example what `smtunnel demo --keep` left. "
-    "Without --folder and --journal: in this one.",
+    help="Read every *.journal in this folder, for example what `smtunnel demo --keep` left "
+    "in route-2a. Without --folder and --journal: in this one.",
 )
 @click.option(
     "--format",
@@ -65,9 +65,9 @@ def explain(
     \b
     Examples:
       smtunnel demo --keep run
-      smtunnel explain --folder run
-      smtunnel explain --folder run d08ba2ec1176d90d
-      smtunnel explain --folder run d08ba2ec1176d90d --format svg > journey.svg
+      smtunnel explain --folder run/route-2a
+      smtunnel explain --folder run/route-2a d08ba2ec1176d90d
+      smtunnel explain --folder run/route-2a d08ba2ec1176d90d --format svg > journey.svg
     """
     events = read_events(_paths(journals, folder))
     if message_ref is None:
@@ -93,8 +93,8 @@ def _paths(journals: tuple[Path, ...], folder: Path | None) -> list[Path]:
     found = sorted(where.glob("*.journal"))
     if not found and not journals:
         raise ExplainError(
-            f"{where}: no file *.journal here; `smtunnel demo --keep DIR` leaves some, and each "
-            'daemon writes one with journal = "FILE" in its configuration'
+            f"{where}: no file *.journal here; `smtunnel demo --keep DIR` leaves some in "
+            'DIR/route-2a, and each daemon writes one with journal = "FILE" in its configuration'
         )
     return [*journals, *found]
 
@@ -190,6 +190,7 @@ def _totals(journey: MessageJourney) -> list[str]:
     network, network_octets = journey.octets_of("network")
     duis, duis_octets = journey.octets_of("duis")
     posts, post_octets = journey.octets_of("post")
+    whole, whole_octets = journey.octets_of("carrier")
     retries = sum(delivery.attempt > 1 for delivery in journey.deliveries)
     lost = sum(step.kind == "network" and step.failed for step in journey.steps)
     arrived = journey.arrived_s
@@ -197,6 +198,7 @@ def _totals(journey: MessageJourney) -> list[str]:
         f"fragments handed on: {len(journey.deliveries)}, of them again: {retries}, lost: {lost}",
         f"SM WAN: {network} messages, {network_octets} octets; DUIS: {duis} requests and answers, "
         f"{duis_octets} octets; posts: {posts}, {post_octets} octets",
+        f"route 2b: {whole} signed messages, {whole_octets} octets",
         "whole at the receiver: "
         + ("not told by the journals" if arrived is None else f"after {arrived:.3f} s"),
     ]

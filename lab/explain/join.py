@@ -183,8 +183,10 @@ def _deliveries(own: Sequence[Event]) -> list[Delivery]:
             continue
         attempts[index] = attempts.get(index, 0) + 1
         attempt = _number(event, "attempt") or attempts[index]
-        chars = len(_text(event, "payload"))
-        deliveries.append(Delivery(index, attempt, counter, float(event["t"]), chars))
+        route = _text(event, "route") or "2a"
+        payload = len(_text(event, "payload"))
+        chars = payload if route == "2a" else _number(event, "octets") or payload // 2
+        deliveries.append(Delivery(index, attempt, counter, float(event["t"]), chars, route))
     return deliveries
 
 
@@ -218,7 +220,17 @@ def _device(
             device = reference.partition(":")[0]
             if reference[len(device) :] in ends:
                 return device
-    return ""
+    # By route 2b nothing passes the DCC: the DSRSP's own words are left, if they leave no doubt.
+    number = _number(_last_known(own), "tunnel_message_id")
+    keys = {delivery.originator_counter - delivery.index for delivery in deliveries}
+    names = set() if number is None else _names(number, keys, downlink)
+    peers = {
+        _text(event, "peer")
+        for event in events
+        if event["event"] == "message" and event["component"] == "dsrsp"
+        if any(_text(event, "message_ref").endswith(name) for name in names)
+    }
+    return peers.pop() if len(peers) == 1 else ""
 
 
 def _last_known(own: Sequence[Event]) -> dict[str, Any]:
@@ -251,6 +263,7 @@ def _gateway_step(event: Event, delivery: Delivery | None, state: str, reason: s
     facts = [("reason", reason)] if reason else []
     title = kind.replace("_", " ")
     octets, failed = 0, False
+    target = party
     if kind == "message":
         title, failed = state, state in _BAD_STATES
         octets = _number(event, "message_octets") or 0
@@ -259,13 +272,16 @@ def _gateway_step(event: Event, delivery: Delivery | None, state: str, reason: s
         title += f", attempt {delivery.attempt}" if delivery.attempt > 1 else ""
         facts += [("counter", str(delivery.originator_counter))]
         octets = delivery.chars
+        if delivery.route == "2b":
+            title = title.replace("fragment 0 handed on", "signed and sent by route 2b")
+            target = Party.CEM if party is Party.DSRSP else Party.DSRSP
     elif result := _text(event, "result"):
         title, failed = f"result: {result}", result != _GOOD_RESULT
     facts += [("results", results)] if (results := _text(event, "results")) else []
     return JourneyStep(
         t=float(event["t"]),
         source=party,
-        target=party,
+        target=target,
         title=title,
         facts=tuple(facts),
         octets=octets,

@@ -17,14 +17,15 @@ class Party(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt to deliver one fragment.
+    """One attempt to deliver one fragment, or by route 2b the whole message.
 
     Attributes:
         index: of the fragment.
         attempt: 1 for the first.
         originator_counter: of the GBCS message that carries it.
         t: when it was handed on, in seconds since 1970.
-        chars: length of the carrier payload.
+        chars: length of the carrier payload; by route 2b octets of the signed message.
+        route: "2a" or "2b".
     """
 
     index: int
@@ -32,6 +33,7 @@ class Delivery:
     originator_counter: int
     t: float
     chars: int
+    route: str = "2a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class MessageJourney:
         """Return how many messages of a kind moved, and their octets together.
 
         Args:
-            kind: "duis" (requests and answers; posts are "post") or "network" (GBCS).
+            kind: "duis" (requests and answers; posts are "post"), "network" (GBCS through the
+                DCC) or "carrier" (signed messages by route 2b).
         """
         moved = [
             step for step in self.steps if step.kind == kind and step.source is not step.target
@@ -151,5 +154,6 @@ def _step(step: JourneyStep, began: float) -> dict[str, Any]:
         "failed": step.failed,
         "fragment": None if delivery is None else delivery.index,
         "attempt": None if delivery is None else delivery.attempt,
+        "route": None if delivery is None else delivery.route,
         "originator_counter": None if delivery is None else delivery.originator_counter,
     }

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lab.explain.journey import JourneyStep, Party
-from smtunnel import ECS46A, ECS200, MessageAssembly, TunnelError, parse_untrusted_fragment
+from smtunnel import (
+    ECS46A,
+    ECS200,
+    ROUTE_2B,
+    Carrier,
+    Fragment,
+    MessageAssembly,
+    TunnelError,
+    parse_untrusted_fragment,
+)
 from smtunnel.control import Record, parse_untrusted_control
 from smtunnel.records import Abort, MessageName, Missing, Receipt
 
@@ -72,10 +81,17 @@ def _control_messages(
         ref = str(event.get("message_ref"))
         assembly = assemblies.setdefault(ref, MessageAssembly(control=True))
         try:
-            assembly.add(parse_untrusted_fragment(str(event.get("payload")), carrier))
+            assembly.add(_fragment(event, carrier))
             if assembly.complete:
                 del assemblies[ref]
                 found.append((event, parse_untrusted_control(assembly.decode()).records))
-        except TunnelError:
+        except (TunnelError, ValueError):
             assemblies.pop(ref, None)  # a journal that was cut: the rest is still worth telling
     return found
+
+
+def _fragment(event: dict[str, Any], carrier: Carrier) -> Fragment:
+    payload = str(event.get("payload"))
+    if event.get("route") == "2b":
+        return parse_untrusted_fragment(bytes.fromhex(payload), ROUTE_2B)
+    return parse_untrusted_fragment(payload, carrier)

@@ -37,11 +37,6 @@ class Happenings:
             self.log.append(what)
             self._changed.notify_all()
 
-    def time_of(self, *begins: Any) -> float | None:
-        """Return when the first thing that begins so was; None: it was not yet."""
-        found = (t for t, what in zip(self.times, self.log, strict=True) if _is(what, begins))
-        return next(found, None)
-
     async def wait_for(
         self, *begins: Any, count: int = 1, timeout_s: float = 10.0
     ) -> list[tuple[Any, ...]]:
@@ -52,7 +47,7 @@ class Happenings:
         """
 
         def found() -> list[tuple[Any, ...]]:
-            return [what for what in self.log if _is(what, begins)]
+            return [what for what in self.log if what[: len(begins)] == begins]
 
         try:
             async with asyncio.timeout(timeout_s), self._changed:
@@ -63,10 +58,6 @@ class Happenings:
                 f"{self.log[-5:]}"
             ) from None
         return found()
-
-
-def _is(what: tuple[Any, ...], begins: tuple[Any, ...]) -> bool:
-    return what[: len(begins)] == begins
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ async def _garbage_on_control(system: LocalSystem, http: aiohttp.ClientSession) 
         (["dsrsp", "send", "--to", "1", "--config", "nowhere.toml", "x"], 3, "cannot read"),
         (["cem", "send", "nothing.xml"], 2, "--config"),
         (["nonsense"], 2, "No such command"),
-        (["demo", "--duis-schema", "unknown.toml"], 3, "does not load"),
-        (["demo", "--duis-schema", "nowhere.xsd"], 2, "nowhere.xsd"),
+        (["demo", "--messages", "--duis-schema", "unknown.toml"], 3, "does not load"),
+        (["demo", "--messages", "--duis-schema", "nowhere.xsd"], 2, "nowhere.xsd"),
     ],
 )
 def test_wrong_use_of_the_command_line_is_explained(

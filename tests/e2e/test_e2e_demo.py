@@ -18,7 +18,7 @@ from lab.daemon import read_duis_schema
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     trace = tmp_path_factory.mktemp("demo") / "trace"
     finished = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "lab", "demo", "--trace", str(trace)],
+        [sys.executable, "-W", "error", "-m", "lab", "demo", "--messages", "--trace", str(trace)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -49,7 +49,7 @@ def test_the_trace_has_what_readme_names(demo: tuple[str, Path]) -> None:
 
 def test_a_folder_that_is_in_use_is_refused_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    finished = _smtunnel("demo", "--trace", str(tmp_path))
+    finished = _smtunnel("demo", "--messages", "--trace", str(tmp_path))
     assert finished.returncode == 3
     assert "not empty" in finished.stderr
     assert "1. oadr" not in finished.stdout
@@ -127,7 +127,7 @@ def test_every_duis_message_of_the_trace_is_valid(
 
 
 def test_the_compact_form_arrives_equal_as_canonical_xml() -> None:
-    finished = _smtunnel("demo", "--compact")
+    finished = _smtunnel("demo", "--messages", "--compact")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     output = finished.stdout.replace("\n", " ")
     assert "7 of 7 messages arrived as they were sent, as canonical XML" in output

@@ -1,4 +1,4 @@
-"""What `smtunnel demo --keep` leaves is enough to tell the journey of each of its messages."""
+"""What `smtunnel demo --messages --keep` leaves is enough to tell each message's journey."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def smtunnel(*arguments: str) -> str:
 
 def test_each_message_of_the_demo_is_explained(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    smtunnel("demo", "--keep", str(run))
+    smtunnel("demo", "--messages", "--keep", str(run))
     known = json.loads(smtunnel("explain", "--folder", str(run), "--format", "json"))
     messages = [message for message in known if message["state"] != "control"]
     assert len(messages) == 7

@@ -183,7 +183,7 @@ routes = ["2a"]
     assert {row["type"] for row in rows} >= {"oadrDistributeEvent", "oadrUpdateReport"}
     assert all(row["latency_s"] > 0 for row in rows)
 
-    assert run(["demo", "--keep", str(tmp_path / "demo")]) == 0
+    assert run(["demo", "--messages", "--keep", str(tmp_path / "demo")]) == 0
     journals = [str(tmp_path / "demo" / f"{name}.journal") for name in ("dsrsp", "cem", "dcc-sim")]
     measured = tmp_path / "measured"
     assert run(["study", "from-journals", "--out", str(measured), *journals]) == 0

@@ -1,4 +1,4 @@
-"""The main job, watched: real OpenADR messages from a DSRSP through a DCC to a CEM and back.
+"""Seven OpenADR messages, each watched on its own, from a DSRSP through a DCC to a CEM and back.
 
 Three processes on real sockets with a fresh test PKI. Every message is made at run time by
 openleadr, sent through the daemons' control interfaces, and compared on arrival: byte for byte, or

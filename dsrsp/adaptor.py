@@ -17,7 +17,7 @@ from dsrsp.brake import Brake
 from dsrsp.config import DsrspConfig
 from dsrsp.core.correlation import correlate
 from dsrsp.core.own_identity import what_we_have
-from dsrsp.core.refusals import HEALING_CODES, explain_code
+from dsrsp.core.refusals import HEALING_CODES, UNREAD_CODES, explain_code
 from dsrsp.core.request import Action, Input, Request, State
 from dsrsp.errors import (
     AnswerNotBelieved,
@@ -87,7 +87,8 @@ class LiveRequest:
     """A request that is being worked on.
 
     ``ended`` is set when news from the receive address has ended it; ``trouble`` is the last
-    thing that went wrong, told when the time is up. A repeated transform has the octets of
+    thing that went wrong, told when the time is up; ``unread`` counts how often the DCC could not
+    read what was posted. A repeated transform has the octets of
     the first, kept in ``transform_request``; no counter is signed twice in one process, for
     ``signed_pre_command`` is kept while it is not stored. ``resumed`` is True when an earlier
     process, or an earlier try, may have had it transformed.
@@ -100,6 +101,7 @@ class LiveRequest:
     signed_pre_command: SignedPreCommand | None = None
     pre_command: bytes = b""
     failures: int = 0
+    unread: int = 0
     trouble: str | None = None
 
 
@@ -288,6 +290,11 @@ class Adaptor:
             )
             # Where that ends the request, one under a new counter will do.
             return self._apply(request, Input.REPEAT_REFUSAL, reason=reason, heals=True)
+        if code in UNREAD_CODES and live.unread < self._config.unread_repeats:
+            # Perhaps it was bent on its way. What was not read has used no counter.
+            live.unread += 1
+            self._note_trouble(live, reason)
+            return self._apply(request, Input.NO_ANSWER)
         heals = code in HEALING_CODES
         return self._apply(request, Input.REFUSAL, reason=reason, heals=heals)
 

@@ -116,7 +116,8 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_s: float = 3600.0
     """The window of fragments_per_window, in seconds."""
     stop_on_quarantine: bool = True
-    """Whether no command is signed while the DCC holds one of ours in quarantine: each would only
+    """Whether no command is signed while the DCC holds one of ours in quarantine, for at most
+    window_s after the last that it held: each would only
     join it there. It goes on when that one is released, discarded, or its time is up."""
     fragment_attempts: int = 8
     """How often one fragment is sent before its message fails, at most 255. That a CEM is busy, or
@@ -146,6 +147,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     repeat_codes: tuple[str, ...] = ("E40", "E47", "E48")
     """DUIS codes that mean "this counter was used before" and, in answer to a repeated request,
     are no failure. Assumed: their meaning is not public."""
+    unread_repeats: int = 2
+    """How often a request goes again, octet for octet, of which the DCC says that it cannot read it
+    or that its signature does not hold: it may have been bent on its way."""
     believe_unsigned_errors: bool = False
     """Whether an unsigned error at the receive address may fail a message. False only notes it as
     the likely reason and waits for the time-out, for anybody who reaches the address could post it;
@@ -238,6 +242,8 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.unread_repeats < 0:
+            raise ConfigurationError(f"unread_repeats must not be below 0: {self.unread_repeats}")
         if self.max_unacknowledged_share > 1:
             raise ConfigurationError(
                 f"max_unacknowledged_share must be at most 1, not {self.max_unacknowledged_share}"

@@ -60,6 +60,9 @@ HEALING_CODES: Final = frozenset(
 """Codes after which a new request for the same fragment may do better. Assumed, as the codes are:
 all others stand until somebody changes something at the DCC or here."""
 
+UNREAD_CODES: Final = frozenset({"E64", "E65"})
+"""What the DCC could not read, or whose signature does not hold as it came."""
+
 _NO_ADVICE: Final = "look the code up in the DUIS specification, or ask the DCC's service desk"
 
 _ALERTS: Final = {

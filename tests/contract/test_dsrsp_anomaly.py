@@ -149,6 +149,15 @@ def test_without_a_pace_commands_are_quarantined_and_no_more_follow(keystore: Ke
     assert 1 <= run["quarantined"] <= 6
 
 
+def test_what_nobody_releases_silences_nobody_for_longer_than_a_window(keystore: KeyStore) -> None:
+    run = run_virtual(
+        talk(keystore, message_lifetime_s=7200.0, window_s=PERIOD_S, response_timeout_s=7200.0),
+    )
+    # With a stop to the end of what is held, nothing but the first LIMIT would ever have gone.
+    assert DeliveryState.REASSEMBLED in run["states"]
+    assert 1 <= run["quarantined"] < run["fragments"] // 2
+
+
 def test_without_the_stop_the_quarantine_fills(keystore: KeyStore) -> None:
     run = run_virtual(
         talk(keystore, stop_on_quarantine=False, fragments_in_flight=64, messages_in_flight=64),

@@ -142,6 +142,21 @@ def test_a_refusal_without_request_id_is_one_too(world):
     assert "E65" in final_status(world)[0].reason
 
 
+@pytest.mark.parametrize("code", ["E64", "E65"])
+def test_what_was_bent_on_its_way_goes_again_as_it_was(world, code):
+    dcc = world.dcc
+    dcc.on_transform = lambda request: (
+        dcc.refusal(None, code) if len(dcc.transformed) == 1 else dcc.transform(request)
+    )
+    dcc.on_send = lambda request: (
+        dcc.refusal(None, code) if len(dcc.sent) == 1 else dcc.accept(request)
+    )
+    status, _ = final_status(world)
+    assert status.state is DeliveryState.REASSEMBLED
+    assert len(dcc.transformed) == len(dcc.sent) == 2
+    assert len(set(dcc.transformed)) == len(set(dcc.sent)) == 1
+
+
 # Send
 
 

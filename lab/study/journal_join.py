@@ -29,6 +29,7 @@ class Transmission:
     attempt: int
     counter: int
     t: float
+    route: str = "2a"
     octets: int = 0
     arrived: float | None = None
     answered: float | None = None
@@ -99,6 +100,7 @@ class JoinedJournals:
         self._name_devices()
         self._read_receivers()
         self._read_network()
+        self._read_direct()
         self._read_results()
 
     @property
@@ -158,6 +160,8 @@ class JoinedJournals:
                 int(event.get("attempt") or 1),
                 int(event["originator_counter"]),
                 float(event["t"]),
+                str(event.get("route") or "2a"),
+                int(event.get("octets") or 0),
             )
         )
 
@@ -239,6 +243,8 @@ class JoinedJournals:
                 posted.setdefault(str(event.get("reference")), float(event["t"]))
         for message in self._messages.values():
             for one in message.transmissions:
+                if one.route == "2b":
+                    continue
                 network = networks.get((message.downlink, message.device, one.counter))
                 if network is not None:
                     name = network.reference
@@ -280,6 +286,20 @@ class JoinedJournals:
         elif posted is not None:
             one.arrived = posted
             one.dcc_s += (posted - network.t) * self._scale
+
+    def _read_direct(self) -> None:
+        """Route 2b: a message is whole with the first transmission that comes."""
+        for message in self._messages.values():
+            direct = [one for one in message.transmissions if one.route == "2b"]
+            if message.received is None or not direct:
+                continue
+            if any(one.arrived is not None for one in message.transmissions):
+                continue  # fragments made it whole on 2a
+            sent = [one for one in direct if one.t <= message.received]
+            if sent:
+                last = max(sent, key=lambda one: one.t)
+                last.arrived = message.received
+                last.wan_s = (message.received - last.t) * self._scale
 
     def _read_results(self) -> None:
         found = {

@@ -10,6 +10,7 @@ import numpy as np
 
 from lab.study.histogram import bins_of
 from lab.study.journal_join import FAILED, PARTS, Event, JoinedJournals, Message, Transmission
+from lab.study.payloads import WEBSOCKET_OCTETS
 from lab.study.tables import Tables, build, from_rows
 
 KnownMessages: TypeAlias = Mapping[tuple[str, int], tuple[str, int]]
@@ -182,6 +183,12 @@ class JournalReader:
                 counts["signatures"] += hop in ("signed_pre_command", "response", "alert")
             elif kind == "quarantine":
                 counts["quarantined"] += outcome == "held"
+        for component in ("dsrsp", "cem"):
+            for event in self._joined.events_of(component):
+                if event["event"] == "carrier" and event.get("route") == "2b":
+                    # Receipts, too: each is signed and sent like a message.
+                    counts["signatures"] += 1
+                    counts["internet_octets"] += int(event["octets"]) + WEBSOCKET_OCTETS
         return counts
 
 

@@ -23,6 +23,8 @@ class Internet(Table, frozen=True, kw_only=True):
         loss_probability: that a packet is lost. Default 0.002.
         retransmission_s: what a lost packet costs, in seconds; doubles. Default 0.3.
         offline_share: share of homes whose internet is down at a time. Default 0.01.
+        offline_mean_s: how long such a home has had no internet then, on average, in seconds.
+            Default 14400: four hours.
         server_s: what the DSRSP's server takes for one message, in seconds. Default 0.02.
         server_messages_per_s: how many messages the servers take a second for each million CEMs,
             at least so many in all; what polls cost not counted. Default 2000.
@@ -41,6 +43,9 @@ class Internet(Table, frozen=True, kw_only=True):
     )
     offline_share: Parameter[float] = _assumed(
         0.01, "routers switched off, faults, moved houses: no figure is public"
+    )
+    offline_mean_s: Parameter[float] = _assumed(
+        14_400.0, "an outage that is repaired the same day: no figure is public"
     )
     server_s: Parameter[float] = _assumed(0.02, "parsing, checking and storing one message")
     server_messages_per_s: Parameter[float] = _assumed(

@@ -54,8 +54,8 @@ class Route(Table, frozen=True, kw_only=True):
         exchange_round_trips: round trips of the internet for one message: 1 for a message on a
             connection that stands, 1.5 for request and answer on a new TCP and TLS 1.3 connection
             up to the request's arrival is 2.5. Default: 0.5 for 2b, 2.5 for stream1.
-        fallback_after_s: a message for a home without internet goes over 2a after this, in seconds.
-            Default 60. 2b.
+        fallback_after_s: so long after a home's internet has gone down messages go over 2a, in
+            seconds. Default 300. 2b.
         poll_s: CEMs ask for messages only so often (OpenADR's pull mode), in seconds; 0: messages
             are pushed. Default 0 for 2a and 2b, 10 for stream1, openleadr's default.
     """
@@ -78,7 +78,7 @@ class Route(Table, frozen=True, kw_only=True):
     receipt_timeout_s: float = 300.0
     message_lifetime_s: float = 259_200.0
     exchange_round_trips: float | None = None
-    fallback_after_s: float = 60.0
+    fallback_after_s: float = 300.0
     poll_s: float | None = None
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ def check_case(case: Case) -> None:
     """
     route = case.route
     reasons = []
-    if route.kind != "2a":
+    if route.kind == "stream1":
         reasons.append(f"route {route.kind}")
     if (route.carrier_down_chars, route.carrier_up_chars) != (_ECS46A_CHARS, _ECS200_CHARS):
         reasons.append("carriers of another size")
@@ -52,7 +52,13 @@ def dsrsp_settings(case: Case) -> dict[str, Any]:
     }
     if route.fragments_per_window is not None:
         settings["fragments_per_window"] = route.fragments_per_window
-    return settings
+    return settings | _route_2b(case)
+
+
+def _route_2b(case: Case) -> dict[str, Any]:
+    if case.route.kind != "2b":
+        return {"use_route_2b": False}
+    return {"use_route_2b": True, "fallback_after_s": case.route.fallback_after_s}
 
 
 def cem_settings(case: Case) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def cem_settings(case: Case) -> dict[str, Any]:
     if case.workload.kind == "alert-storm":
         # The CEM's own brake would keep the storm from breaking out.
         settings["alerts_per_window"] = max(case.workload.alerts_per_cem, 16)
-    return settings
+    return settings | _route_2b(case)
 
 
 def compression_of(case: Case) -> str:

@@ -306,7 +306,7 @@ def test_bad_times_have_their_share_and_come_in_bursts() -> None:
 def test_homes_without_internet_wait_in_the_smart_metering_system_s_line() -> None:
     """One home in ten falls back to 2a: they are many at once, and the DCC takes its time."""
     route = Route(name="2b", kind="2b", fallback_after_s=60.0)
-    internet = Internet(offline_share=assumed(0.1))
+    internet = Internet(offline_share=assumed(0.1), offline_mean_s=assumed(1e-3))
     capacity = Capacity(dcc_requests_per_s=assumed(480.0), dcc_background_per_s=assumed(380.0))
     network = Network(name="day", internet=internet, capacity=capacity)
     case = make_case(40_000, route=route, network=network)

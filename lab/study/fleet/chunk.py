@@ -102,6 +102,7 @@ class Chunk:
             if model.case.route.kind == "2a"
             else self._internet.offline(count)
         )
+        self._down_since = begin - self._internet.offline_for(count)
         self._result = ChunkResult()
 
     def run(self) -> ChunkResult:
@@ -192,11 +193,12 @@ class Chunk:
         if not message.fallback_costs or not len(off):
             sent[off] = 0
             return arrived, sent
-        # Without internet, 2b falls back to 2a.
+        # Without internet, 2b falls back to 2a, some time after it went down.
         fallback = Sizes(
             message.fallback_costs, self._size_numbers.integers(0, len(message.costs), len(off))
         )
-        later = begin[off] + self._model.case.route.fallback_after_s
+        since = self._down_since[cems[off]]
+        later = np.maximum(begin[off], since + self._model.case.route.fallback_after_s)
         free, wait = self._in_line(cems[off], later, waits)
         if message.downlink:
             came, _, sent[off] = self._down.carry(cems[off], later, free, wait, fallback)

@@ -11,9 +11,7 @@ from lab.study.fleet.draws import Bools, Floats, Ints, draw
 from lab.study.fleet.model import FleetModel
 from lab.study.fleet.recorder import Recorder
 from lab.study.fleet.sizes import Sizes
-
-_PACKET_OCTETS = 1400
-_MOST_RETRANSMISSIONS = 12
+from lab.study.internet import MOST_RETRANSMISSIONS, PACKET_OCTETS
 
 
 @dataclass(slots=True)
@@ -41,6 +39,12 @@ class Internet:
         offline: Bools = self.numbers.random(count) < share
         return offline
 
+    def offline_for(self, count: int) -> Floats:
+        """Draw since when those without internet have none, in seconds."""
+        return self.numbers.exponential(
+            self.model.case.network.internet.offline_mean_s.value, count
+        )
+
     def carry(
         self, cems: Ints, begin: Floats, release: Floats, sizes: Sizes, *, downlink: bool
     ) -> Floats:
@@ -59,9 +63,7 @@ class Internet:
             poll = self.numbers.random(count) * route.poll_interval_s
         trips = draw(internet.round_trip.value, count, self.numbers) * route.round_trips
         octets = sizes.last_octets
-        packets = np.maximum(np.ceil(octets / _PACKET_OCTETS), 1) + 2 * math.floor(
-            route.round_trips
-        )
+        packets = np.maximum(np.ceil(octets / PACKET_OCTETS), 1) + 2 * math.floor(route.round_trips)
         wan = trips + self._retransmissions(packets)
         arrived = release + poll + wan + internet.server_s.value
         self.transmissions += count
@@ -89,7 +91,7 @@ class Internet:
         cost = np.zeros(len(packets))
         lost = self.numbers.binomial(packets.astype(np.int64), loss)
         pause = internet.retransmission_s.value
-        for _ in range(_MOST_RETRANSMISSIONS):
+        for _ in range(MOST_RETRANSMISSIONS):
             if not lost.any():
                 break
             # Packets that are lost together are sent again together.

@@ -13,6 +13,7 @@ receipt, which is a command. On route 2b all of these for homes whose internet i
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,7 +143,7 @@ class Lines:
         if fallback is None:
             return _Flow(turn, server, None, None)
         cems *= self._model.case.network.internet.offline_share.value
-        later = begin + route.fallback_after_s
+        later = begin + self._until_fallback_s()
         return self._with_receipts(
             turn, server, _stream(message, fallback, cems, later, fallback=True)
         )
@@ -195,13 +196,15 @@ class Lines:
 
     def _follow(self, before: _Flow, flow: _Flow) -> None:
         """A message begins when the one before it has arrived."""
-        later = self._model.case.route.fallback_after_s
-        if flow.server is not None and before.server is not None:
-            flow.server.begin = before.server.ends(self._shares)
-            if flow.metering is not None and before.metering is not None:
-                flow.metering.begin = before.metering.ends(self._shares) + later
-        elif flow.metering is not None and before.metering is not None:
-            flow.metering.begin = before.metering.ends(self._shares)
+        for one, other in ((flow.server, before.server), (flow.metering, before.metering)):
+            if one is not None and other is not None:
+                one.begin = other.ends(self._shares)
+
+    def _until_fallback_s(self) -> float:
+        """Return how long a message waits for 2a: most homes have been offline for long."""
+        mean_s = self._model.case.network.internet.offline_mean_s.value
+        after_s = self._model.case.route.fallback_after_s
+        return after_s - mean_s * (1 - math.exp(-after_s / mean_s))
 
     def _through_smart_metering(self, streams: list[_Stream]) -> None:
         route = self._model.case.route

@@ -1,0 +1,155 @@
+"""The internet between a home and the DSRSP, as the engines with real software have it.
+
+The same times as in the fleet model (`lab.study.fleet.direct`): half a round trip for what goes one
+way, and a retransmission for packets that are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from dcc_sim.core.network.distributions import (
+    Constant,
+    Distribution,
+    Exponential,
+    Lognormal,
+    Mixture,
+    Trace,
+)
+from lab.study.networks import Internet
+
+PACKET_OCTETS = 1400
+MOST_RETRANSMISSIONS = 12
+_READ_OCTETS = 65536
+
+
+class InternetTimes:
+    """Draws what messages take.
+
+    Args:
+        internet: its parameters.
+        seed: the same one, the same times.
+    """
+
+    def __init__(self, internet: Internet, seed: str) -> None:
+        self._internet = internet
+        self._numbers = random.Random(seed)  # noqa: S311 (a simulation's)
+
+    def one_way_s(self, octets: int, round_trips: float = 0.5) -> float:
+        """Return the time for octets in one direction, in seconds.
+
+        Args:
+            octets: with all that wraps them.
+            round_trips: how often there and back; 0.5: once there.
+        """
+        packets = max(math.ceil(octets / PACKET_OCTETS), 1) + 2 * math.floor(round_trips)
+        trips = self._draw(self._internet.round_trip.value) * round_trips
+        return trips + self._retransmissions_s(packets)
+
+    def is_offline(self) -> bool:
+        """Draw whether a home has no internet."""
+        return self._numbers.random() < self._internet.offline_share.value
+
+    def _retransmissions_s(self, packets: int) -> float:
+        loss, pause = self._internet.loss_probability.value, self._internet.retransmission_s.value
+        cost = 0.0
+        for _ in range(MOST_RETRANSMISSIONS):
+            packets = sum(self._numbers.random() < loss for _ in range(packets))
+            if not packets:
+                break
+            # Packets that are lost together are sent again together.
+            cost += pause
+            pause *= 2
+        return cost
+
+    def _draw(self, distribution: Distribution) -> float:
+        numbers = self._numbers
+        match distribution:
+            case Constant(value_s=value):
+                return value
+            case Lognormal(median_s=median, sigma=sigma, shift_s=shift, max_s=most):
+                value = shift + median * math.exp(sigma * numbers.gauss(0.0, 1.0))
+                return value if most is None else min(value, most)
+            case Exponential(mean_s=mean, max_s=most):
+                value = numbers.expovariate(1 / mean)
+                return value if most is None else min(value, most)
+            case Trace(values_s=values):
+                return values[numbers.randrange(len(values))]
+            case Mixture(parts=parts):
+                chosen = numbers.choices(parts, [part.weight for part in parts])[0]
+                return self._draw(chosen.of)
+
+
+class SlowProxy:
+    """Stands between two real sockets and lets everything pass later; as a context manager.
+
+    Args:
+        host: of the server.
+        port: of the server.
+        delay_s: what so many octets take in one direction, in seconds.
+    """
+
+    def __init__(self, host: str, port: int, delay_s: Callable[[int], float]) -> None:
+        self._host, self._port, self._delay_s = host, port, delay_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str = "127.0.0.1") -> int:
+        """Begin to take connections; returns the port."""
+        self._server = await asyncio.start_server(self._serve, host, 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._server is not None:
+            self._server.close()
+        for task in set(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            other_reader, other_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.close()
+            return
+        for source, sink in ((reader, other_writer), (other_reader, writer)):
+            task = asyncio.ensure_future(self._pass_on(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        """Pass octets on, each piece after its delay and never before the one ahead of it."""
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        writing = asyncio.ensure_future(self._write(pieces, sink))
+        free_at = 0.0
+        try:
+            while piece := await source.read(_READ_OCTETS):
+                free_at = max(free_at, loop.time() + self._delay_s(len(piece)))
+                pieces.put_nowait((free_at, piece))
+            pieces.put_nowait((free_at, b""))
+            await writing
+        except OSError:
+            return
+        finally:
+            writing.cancel()
+            sink.close()
+
+    @staticmethod
+    async def _write(
+        pieces: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            at, piece = await pieces.get()
+            await asyncio.sleep(at - loop.time())
+            if not piece:
+                return
+            sink.write(piece)
+            await sink.drain()

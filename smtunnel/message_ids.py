@@ -7,6 +7,7 @@ tag than every use since, and including, the last that the receiver is known to 
 from __future__ import annotations
 
 import struct
+from array import array
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,8 +27,9 @@ class _Use:
     """First counter of the newest message: larger is later."""
     settled: bool
     """True when that message was delivered: the receiver can have no other in mind."""
-    tags: list[int]
-    """Oldest first: the last use that the receiver has seen, then all since."""
+    tags: array[int]
+    """Oldest first: the last use that the receiver has seen, then all since. Two octets each: of a
+    peer that never gives a sign there are 256 times 256."""
 
 
 class MessageIds:
@@ -78,7 +80,7 @@ class MessageIds:
 
     def begin(self, number: int, first_counter: int, tag: int) -> None:
         """Note that a message has begun."""
-        use = self._uses.setdefault(number, _Use(first_counter, False, []))
+        use = self._uses.setdefault(number, _Use(first_counter, False, array("H")))
         if len(use.tags) >= MAX_REMEMBERED_TAGS:
             # The first was seen; what went out longest ago without a sign goes.
             del use.tags[1]
@@ -139,7 +141,10 @@ class MessageIds:
         if len(saved) < _ROW.size + 2 or (len(saved) - _ROW.size) % 2:
             raise StateError(f"the saved tags of message id {number} are cut short")
         last_first, flags = _ROW.unpack_from(saved)
-        tags = [int.from_bytes(saved[i : i + 2], "big") for i in range(_ROW.size, len(saved), 2)]
+        tags = array(
+            "H",
+            [int.from_bytes(saved[i : i + 2], "big") for i in range(_ROW.size, len(saved), 2)],
+        )
         self._uses[number] = _Use(last_first, bool(flags & _SETTLED), tags)
         if live:
             self._live.add(number)

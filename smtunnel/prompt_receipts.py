@@ -25,6 +25,11 @@ def is_receipts_only(records: Iterable[Record]) -> bool:
     return all(isinstance(record, Receipt | ControlReceipt) for record in records)
 
 
+MOST_OWED: Final = 1024
+"""So many of a kind are owed to one peer: of one who sends on and reads nothing the oldest are
+forgotten, and asked for again should it care."""
+
+
 @dataclass(slots=True)
 class _Owed:
     """What is owed to one peer, in the order of becoming due."""
@@ -54,7 +59,10 @@ class PromptReceipts:
                 ends would thank each other for ever.
         """
         owed = self._owed.setdefault(peer, _Owed())
-        (owed.controls if control else owed.data)[name] = None
+        names = owed.controls if control else owed.data
+        names[name] = None
+        if len(names) > MOST_OWED:
+            del names[next(iter(names))]
         if not receipts_only or len(owed.controls) >= ENOUGH:
             owed.waits = False
 

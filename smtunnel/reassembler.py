@@ -261,7 +261,7 @@ class Reassembler:
         except RemoteError as error:
             # What it held before it failed is what was counted.
             self._end(use, held, *abort_of_error(error, self._limits))
-            events.append(MessageRejected(use.peer, use.message_id, use.key, error, use.control))
+            events.append(_rejected(use, error))
             return
         use.heard_at = now
         last = bits & LAST_FLAG != 0
@@ -289,7 +289,7 @@ class Reassembler:
             end = self._decode(use, assembly)
         except RemoteError as error:
             self._end(use, held, *abort_of_error(error, self._limits))
-            events.append(MessageRejected(use.peer, use.message_id, use.key, error, use.control))
+            events.append(_rejected(use, error))
             return
         self._end(use, held)
         events.append(FragmentAccepted(use.peer, use.message_id, use.key, 0, True, use.control))
@@ -481,6 +481,14 @@ class Reassembler:
                 use.assembly = self._new_assembly(use.control)
                 self._register(events, state, use, use.assembly)
         return events
+
+
+def _rejected(use: Use, error: RemoteError) -> MessageRejected:
+    # Where it was raised is of no interest, and would keep what was decoded for as long as the
+    # event is kept.
+    error.__context__ = None
+    bare = error.with_traceback(None)
+    return MessageRejected(use.peer, use.message_id, use.key, bare, use.control)
 
 
 def _holds(use: Use | None, bits: int) -> bool:

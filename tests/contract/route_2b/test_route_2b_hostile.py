@@ -245,8 +245,8 @@ class Impostor:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[int]:
         async with serve(
-            self._handle, "127.0.0.1", 0, ssl=self._context, subprotocols=[Subprotocol(SUBPROTOCOL)],
-            compression=None,
+            self._handle, "127.0.0.1", 0, ssl=self._context, compression=None,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
         ) as server:  # fmt: skip
             yield next(iter(server.sockets)).getsockname()[1]
 

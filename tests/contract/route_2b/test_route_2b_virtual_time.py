@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 from collections.abc import AsyncIterator, Collection
 from typing import Any
@@ -245,5 +246,84 @@ def test_a_silent_server_is_left(worlds: Any) -> None:
             await asyncio.sleep(16)
             assert home.states[-2].phase is Phase.CONNECTING
             assert len(town.dialled) == 2
+
+    run_virtual(main())
+
+
+def test_who_is_refused_for_good_tries_again_after_hours(worlds: Any) -> None:
+    """What closes a connection before the DSRSP is proven may be a mistake, or somebody else."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with worlds(refused_retry_s=7200.0) as (town, home):
+            town.sessions._application.check_offer = lambda *_: "not known here"
+            began = loop.time()
+            await asyncio.sleep(3599)
+            assert home.states[-1].phase is Phase.REFUSED
+            assert home.states[-1].retry_in_s is not None
+            # Only the first address: who has spoken has spoken for all.
+            assert [address for _, address in town.dialled] == ["wss://a"]
+            town.sessions._application.check_offer = lambda *_: None
+            await home.up.wait()
+            assert 3600 <= loop.time() - began <= 7200
+
+    run_virtual(main())
+
+
+def test_a_clock_that_is_set_opens_and_ends_an_offer(worlds: Any, parties: Any) -> None:
+    """A home's clock may begin in 1970, and be set forward and back by whoever it listens to."""
+
+    async def main() -> None:
+        right = parties_now(parties)
+        clock = [0.0]
+        async with worlds() as (town, home):
+            home.client._clock = lambda: clock[0]
+            home.client.use(dataclasses.replace(
+                OFFER, offer=2, not_before=int(right) - 10, not_after=int(right) + 10**6
+            ))  # fmt: skip
+            await asyncio.sleep(300)
+            assert not town.dialled
+            clock[0] = right
+            await asyncio.sleep(61)
+            assert home.up.is_set()
+            clock[0] = right + 10**7
+            await asyncio.sleep(61)
+            assert not home.up.is_set()
+            assert home.states[-1].phase is Phase.REFUSED
+            await asyncio.sleep(86_400)
+            clock[0] = right
+            await asyncio.sleep(61)
+            assert home.up.is_set()
+
+    run_virtual(main())
+
+
+def test_which_address_comes_next(worlds: Any) -> None:
+    async def main() -> None:
+        async with worlds(reconnect_min_s=1.0, reconnect_max_s=60.0) as (town, home):
+            await home.up.wait()
+            # A connection that stood and broke: a wait, then the first address.
+            town.pipes[-1].end(Route2bClosed(None, ""))
+            await asyncio.sleep(0)
+            assert len(town.dialled) == 1
+            await asyncio.sleep(1.001)
+            await home.up.wait()
+            assert [address for _, address in town.dialled] == ["wss://a", "wss://a"]
+            # One that says nothing before it is proven: the next address at once, then a wait.
+            # It stood less than the longest wait, so the waits go on growing.
+            town.broken = True
+            town.pipes[-1].end(Route2bClosed(None, ""))
+            await asyncio.sleep(2.001)
+            assert [address for _, address in town.dialled[2:]] == ["wss://a", "wss://b"]
+            assert town.dialled[2][0] == town.dialled[3][0]
+            assert home.states[-1].retry_in_s is not None
+            assert home.states[-1].retry_in_s >= 2.0
+            town.broken = False
+            await home.up.wait()
+            await asyncio.sleep(60)
+            town.pipes[-1].end(Route2bClosed(None, ""))
+            await asyncio.sleep(0)
+            assert home.states[-1].retry_in_s is not None
+            assert home.states[-1].retry_in_s <= 1.0
 
     run_virtual(main())

@@ -85,23 +85,27 @@ class InternetTimes:
 
 
 class SlowProxy:
-    """Stands between two real sockets and lets everything pass later; as a context manager.
+    """Stands between two real sockets and lets everything pass later.
 
     Args:
-        host: of the server.
-        port: of the server.
         delay_s: what so many octets take in one direction, in seconds.
     """
 
-    def __init__(self, host: str, port: int, delay_s: Callable[[int], float]) -> None:
-        self._host, self._port, self._delay_s = host, port, delay_s
+    def __init__(self, delay_s: Callable[[int], float]) -> None:
+        self._delay_s = delay_s
+        self._leads_to: tuple[str, int] | None = None
+        self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str = "127.0.0.1") -> int:
-        """Begin to take connections; returns the port."""
+    async def start(self, host: str = "127.0.0.1") -> None:
+        """Begin to take connections, at `url`; until `leads_to` they come to an end at once."""
         self._server = await asyncio.start_server(self._serve, host, 0)
-        return int(self._server.sockets[0].getsockname()[1])
+        self.url = f"wss://{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    def leads_to(self, host: str, port: int) -> None:
+        """Say where the server is."""
+        self._leads_to = host, port
 
     async def close(self) -> None:
         """End all connections."""
@@ -113,8 +117,11 @@ class SlowProxy:
                 await task
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._leads_to is None:
+            writer.close()
+            return
         try:
-            other_reader, other_writer = await asyncio.open_connection(self._host, self._port)
+            other_reader, other_writer = await asyncio.open_connection(*self._leads_to)
         except OSError:
             writer.close()
             return

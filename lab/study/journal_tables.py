@@ -78,6 +78,8 @@ class JournalReader:
     def _message_row(self, case: int, number: int, message: Message) -> dict[str, Any]:
         direction = "down" if message.downlink else "up"
         name, octets = self._known.get((direction, message.octets), ("", message.octets))
+        sent = message.transmissions
+        whole = bool(sent) and all(one.route == "2b" for one in sent)
         outcome = "unfinished"
         if message.received is not None:
             outcome = "delivered"
@@ -91,8 +93,9 @@ class JournalReader:
             "type": name,
             "direction": direction,
             "message_octets": octets,
-            "fragments": message.fragments,
-            "transmissions": len(message.transmissions),
+            # On route 2b nothing is cut, whatever it would have been on 2a.
+            "fragments": message.fragments if not whole else 1,
+            "transmissions": len(sent),
             "handed_over_s": self._since(self._began, message.t),
             "latency_s": self._since(message.t, message.received),
             "confirmed_s": self._since(message.t, message.known),

@@ -2,7 +2,7 @@
 
 It measures what no model has: processors, disks, sockets. The network between is the DCC
 simulator's; with live_time_scale it runs faster than the clock, and what the software itself takes
-counts as so many times longer.
+counts as so many times longer. On route 2b a proxy stands for the internet between them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from lab.cast import device_id
 from lab.control_client import ControlClient
 from lab.errors import LabError
 from lab.journal import read_journal
-from lab.local_system import LocalSystem
+from lab.local_system import Identities, LocalSystem
 from lab.openadr_messages import StoryMessage
 from lab.pki_files import write_test_pki
 from lab.study.cases import Case
 from lab.study.engine import Surroundings
 from lab.study.errors import EngineError
+from lab.study.internet import InternetTimes, SlowProxy
 from lab.study.journal_tables import JournalReader
 from lab.study.parcels import (
     Awaited,
@@ -33,6 +36,7 @@ from lab.study.parcels import (
     compression_of,
     dsrsp_settings,
     known_messages,
+    network_seed,
 )
 from lab.study.script import play
 from lab.study.tables import Tables
@@ -45,7 +49,7 @@ _DAEMONS = ("dcc-sim", "dsrsp", "cem")
 
 
 class LiveEngine:
-    """Runs cases of route 2a with one CEM."""
+    """Runs cases of routes 2a and 2b with one CEM."""
 
     is_parallel = True  # several at once would measure each other
     is_exact = False
@@ -76,11 +80,13 @@ class LiveEngine:
 
 
 async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dict[str, Any]]:
-    write_test_pki(folder / "pki", now=None, random_octets=os.urandom)
+    # The device of the virtual engine: its network draws the same times.
+    device = device_id(0)
+    write_test_pki(folder / "pki", devices=(device,), now=None, random_octets=os.urandom)
     scale = case.network.live_time_scale
     simulator = {
         "network": case.network.profile,
-        "network_seed": case.seed & 0x7FFF_FFFF,
+        "network_seed": network_seed(case),
         "network_time_scale": scale,
     }
     settings = {
@@ -88,12 +94,22 @@ async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dic
         "dsrsp": _toml(_faster(dsrsp_settings(case), scale)),
         "cem": _toml(_faster(cem_settings(case), scale)),
     }
-    async with (
-        LocalSystem(folder, folder / "pki", settings=settings) as system,
-        system.control("dsrsp") as dsrsp,
-        system.control("cem") as cem,
-        _LiveEnds(system, dsrsp, cem, case) as ends,
-    ):
+    async with AsyncExitStack() as stack:
+        address = await _internet(case, stack)
+        system = LocalSystem(
+            folder,
+            folder / "pki",
+            identities=Identities(device_id=device),
+            settings=settings,
+            route_2b=case.route.kind == "2b",
+            route_2b_address=None if address is None else address.url,
+        )
+        await stack.enter_async_context(system)
+        if address is not None:
+            address.leads_to(*system.route_2b_address())
+        dsrsp = await stack.enter_async_context(system.control("dsrsp"))
+        cem = await stack.enter_async_context(system.control("cem"))
+        ends = await stack.enter_async_context(_LiveEnds(system, dsrsp, cem, case))
         await ends.get_acquainted()
         await play(
             case,
@@ -107,6 +123,18 @@ async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dic
         for event in read_journal(system.journal(name))
     ]
     return sorted(events, key=lambda event: float(event["t"]))
+
+
+async def _internet(case: Case, stack: AsyncExitStack) -> SlowProxy | None:
+    """Return what stands for the internet; None: the route has none."""
+    if case.route.kind != "2b":
+        return None
+    times = InternetTimes(case.network.internet, f"{case.seed}/internet")
+    scale = case.network.live_time_scale
+    proxy = SlowProxy(lambda octets: times.one_way_s(octets) / scale)
+    await proxy.start()
+    stack.push_async_callback(proxy.close)
+    return proxy
 
 
 def _faster(settings: Mapping[str, Any], scale: float) -> dict[str, Any]:
@@ -131,6 +159,7 @@ class _LiveEnds:
         self._dsrsp, self._cem = dsrsp, cem
         self._compression = compression_of(case)
         self._scale = case.network.live_time_scale
+        self._direct = case.route.kind == "2b"
         self._awaited = Awaited()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -151,20 +180,24 @@ class _LiveEnds:
         task.add_done_callback(self._tasks.discard)
 
     async def get_acquainted(self) -> None:
-        """Wait until the DSRSP knows what the CEM understands.
+        """Wait until the DSRSP knows what the CEM understands, and route 2b stands.
 
         Raises:
             EngineError: it does not hear of it.
         """
         for _ in range(_ACQUAINTANCE_TRIES):
-            if await self._dsrsp.capabilities(self._device) is not None:
+            if await self._dsrsp.capabilities(self._device) is not None and await self._stands():
                 # What the CEM said is answered, too: let that end.
                 await asyncio.sleep(_SETTLING_S / self._scale)
                 return
             await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
         raise EngineError(
-            "the DSRSP does not hear what the CEM understands: on this network nothing passes"
+            "the two ends do not find each other: on this network nothing passes, or route 2b "
+            "cannot be set up"
         )
+
+    async def _stands(self) -> bool:
+        return not self._direct or (await self._cem.route())["state"] == "up"
 
     async def carry(self, cem: int, message: StoryMessage) -> bool:
         """Send a message, see `lab.study.script.Ends`."""

@@ -77,6 +77,11 @@ def cem_settings(case: Case) -> dict[str, Any]:
     return settings | _route_2b(case)
 
 
+def network_seed(case: Case) -> int:
+    """Return the seed of the simulated network: the same for both engines with real gateways."""
+    return case.seed & 0x7FFF_FFFF
+
+
 def compression_of(case: Case) -> str:
     """Return the compression that a route's messages are sent with."""
     return "auto" if case.route.dictionary else "zlib"

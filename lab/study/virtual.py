@@ -26,6 +26,7 @@ from lab.study.parcels import (
     compression_of,
     dsrsp_settings,
     known_messages,
+    network_seed,
 )
 from lab.study.script import play
 from lab.study.tables import Tables
@@ -85,6 +86,7 @@ class VirtualEngine:
             devices=case.workload.cems,
             seed=case.seed,
             profile=profile_of(case.network),
+            simulator={"network_seed": network_seed(case)},
             dsrsp=dsrsp_settings(case),
             cem=cem_settings(case),
             journals=journal,

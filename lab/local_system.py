@@ -33,6 +33,7 @@ from lab.pki_files import write_server_certificate
 
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
+_LOOK_S = 0.05
 _LOG_TAIL_LINES = 15
 
 
@@ -183,6 +184,25 @@ class LocalSystem:
             raise DemoError("this system was made without route 2b")
         host, port = self._daemons["dsrsp"].listeners[2].getsockname()[:2]
         return str(host), int(port)
+
+    async def route_2b_up(self) -> dict[str, Any]:
+        """Wait until the CEM has taken the offer and is connected; return what it says of it.
+
+        Raises:
+            DemoError: it was not, in time.
+        """
+        told: dict[str, Any] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_TIMEOUT_S), self.control("cem") as cem:
+                while True:
+                    told = await cem.route()
+                    if told["state"] == "up":
+                        return told
+                    await asyncio.sleep(_LOOK_S)
+        raise DemoError(
+            f"route 2b did not come up in {_READY_TIMEOUT_S:g} s; the CEM says {told}; its log "
+            f"ends:\n{self._log_tail('cem')}"
+        )
 
     async def start(self, name: str) -> None:
         """Start a daemon that does not run and wait until it is ready.

@@ -30,8 +30,8 @@ _POLLS_A_REPORT: Final = 90  # a report each 15 minutes
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """What was counted. Messages over HTTP are requests and answers; fragments that crossed are
-    all, with repetitions and the tunnel's own control messages.
+    """What was counted. Messages over HTTP are requests and answers; what crossed by route 2a in
+    fragments, and whole by route 2b, is all, with repetitions and the tunnel's control messages.
     """
 
     polls: int
@@ -45,6 +45,8 @@ class DayCounts:
     crossed_messages_up: int
     crossed_fragments_down: int
     crossed_fragments_up: int
+    crossed_whole_down: int
+    crossed_whole_up: int
 
     @property
     def messages_share(self) -> float:
@@ -100,21 +102,26 @@ class _Exchanges:
         return self._known[key]
 
 
-async def measure_day(folder: Path, pki: Path, *, polls: int = DAY_POLLS) -> DayCounts:
+async def measure_day(
+    folder: Path, pki: Path, *, polls: int = DAY_POLLS, route_2b: bool = False
+) -> DayCounts:
     """Run a day, or its first polls, through the chain of real processes.
 
     Args:
         folder: is filled with states, journals and logs.
         pki: the folder that `smtunnel pki init` made.
         polls: how often the VEN polls; without the pauses.
+        route_2b: whether the DSRSP offers route 2b; it is up before the VEN begins.
     """
     quarter = timedelta(minutes=15)
     wish = ReportWish(quarter, quarter)
     async with (
         DemoVtn(0, poll_interval=timedelta(seconds=1), report_wish=wish) as vtn,
-        LocalSystem(folder, pki, settings=_settings(vtn)) as system,
+        LocalSystem(folder, pki, settings=_settings(vtn), route_2b=route_2b) as system,
         DemoVen(system.ready("cem")["openadr"]) as ven,
     ):
+        if route_2b:
+            await system.route_2b_up()
         exchanges = _Exchanges(ven)
         await ven.register()
         ven.client.scheduler.remove_all_jobs()  # its own timers: time is ours here
@@ -179,12 +186,16 @@ class _Events:
 def _count(system: LocalSystem, exchanges: _Exchanges, polls: int, reports: int) -> DayCounts:
     fragments: Counter[str] = Counter()
     messages: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
     for name, way in (("dsrsp", "down"), ("cem", "up")):
         refs = set()
         for event in read_journal(system.journal(name)):
             if event["event"] != "carrier":
                 continue
-            fragments[way] += 1
+            if event["route"] == "2b":
+                whole[way] += 1
+            else:
+                fragments[way] += 1
             if not event["control"]:
                 refs.add(event["message_ref"])
         messages[way] = len(refs)
@@ -200,4 +211,6 @@ def _count(system: LocalSystem, exchanges: _Exchanges, polls: int, reports: int)
         crossed_messages_up=messages["up"],
         crossed_fragments_down=fragments["down"],
         crossed_fragments_up=fragments["up"],
+        crossed_whole_down=whole["down"],
+        crossed_whole_up=whole["up"],
     )

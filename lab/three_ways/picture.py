@@ -133,7 +133,7 @@ class _Picture:
         yield f'<path class="wait" d="M{end} {mark - 5}v10"/>'
         across_ms = moments.parts()["across"] * 1000
         yield _text(f"{delay_s:.2f} s from decision to charger", end + 10, mark - 4, "asks")
-        rest = f"{across_ms:.0f} ms of it across, nearly all the rest waiting for polls"
+        rest = f"{across_ms:.0f} ms of it across, the rest: polls"
         yield _text(rest, end + 10, mark + 13, "asks")
         over_ms = (moments.returned - moments.ends) * 1000
         x = self._x(moments.returned - moments.decided)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from lab.errors import DemoError
 from lab.explain import MessageJourney, explain, list_messages, read_events
 from lab.explain.join import Event
 from lab.local_system import LocalSystem
@@ -26,7 +24,6 @@ EVENT_S: Final = 6.0
 """How long the event lasts, in seconds, unless told otherwise."""
 
 _PATIENCE_S: Final = 20.0
-_LOOK_S: Final = 0.05
 _POLL_S: Final = 1
 _REPORT_S: Final = 1
 _DAEMONS: Final = ("dcc-sim", "dsrsp", "cem")
@@ -107,27 +104,17 @@ async def _joined(way: Way, folder: Path, pki: Path, tell: Told) -> AsyncIterato
                 LocalSystem(folder, pki, settings=_settings(url), route_2b=way is Way.ROUTE_2B)
             )
             if way is Way.ROUTE_2B:
-                await _route_2b_up(system, tell)
+                told = await system.route_2b_up()
+                tell("DSRSP", "offers route 2b to the CEM, by route 2a", None)
+                tell(
+                    "CEM", f"takes it, dials {told['offer']['addresses'][0]}, checks the pin", None
+                )
+                tell("both", "prove their SMKI identity by a signed challenge", None)
             url = str(system.ready("cem")["openadr"])
         ven = await stack.enter_async_context(
             Application("ven", "--url", url, *tls, log=folder / "ven.log")
         )
         yield _Joined(vtn, ven, system)
-
-
-async def _route_2b_up(system: LocalSystem, tell: Told) -> None:
-    """Wait until the CEM has taken the DSRSP's offer, dialled out and proven who it is."""
-    told: dict[str, Any] = {}
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE_S), system.control("cem") as cem:
-            while told.get("state") != "up":
-                told = await cem.route()
-                await asyncio.sleep(_LOOK_S)
-            tell("DSRSP", "offers route 2b to the CEM, by route 2a", None)
-            tell("CEM", f"takes it, dials {told['offer']['addresses'][0]}, checks the pin", None)
-            tell("both", "prove their SMKI identity by a signed challenge", None)
-            return
-    raise DemoError(f"route 2b did not come up in {_PATIENCE_S:g} s; the CEM says: {told}")
 
 
 def _settings(vtn_url: str) -> dict[str, str]:

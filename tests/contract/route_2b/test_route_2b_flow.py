@@ -151,7 +151,24 @@ async def test_an_offer_holds_from_its_begin_to_its_end(bench: Any) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"versions": (9,)}, "nothing in the offer"), ({"addresses": ("ws://x",)}, "nothing in")],
+    [
+        ({"versions": (9,)}, "nothing in the offer"),
+        (
+            {
+                "addresses": (
+                    "ws://x",
+                    "wss://",
+                    "wss://u:p@x",
+                    "wss://u@x",
+                    "wss://x/?q",
+                    "wss://x#f",
+                    "wss://x:port",
+                    "wss:x",
+                )
+            },
+            "nothing in",
+        ),
+    ],
 )
 async def test_an_offer_of_no_use_is_waited_out(
     bench: Any, changes: dict[str, Any], reason: str

@@ -68,6 +68,14 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     return path
 
 
+def unit_of(seconds: float) -> tuple[float, str]:
+    """Return the unit that an axis with such times has, in seconds, and its name."""
+    for unit, name in ((3600.0, "hours"), (60.0, "minutes")):
+        if seconds > 2 * unit:
+            return unit, name
+    return 1.0, "seconds"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a time in the unit that people would take."""
     if not math.isfinite(seconds):
@@ -150,11 +158,22 @@ def seconds_axis(axes: Axes, *, vertical: bool = False, least_s: float = 0.0) ->
     axis = axes.yaxis if vertical else axes.xaxis
     low, high = axes.get_ylim() if vertical else axes.get_xlim()
     marks = [mark for mark in _MARKS_S if max(low, least_s) <= mark <= high]
-    if len(marks) > _MOST_MARKS:
+    if marks and not vertical:
+        marks = _apart(marks, math.log(high / max(low, marks[0] / 2)))
+    elif len(marks) > _MOST_MARKS:
         marks = marks[:: math.ceil(len(marks) / _MOST_MARKS)]
     axis.set_major_locator(FixedLocator([0.0, *marks] if low <= 0 else marks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: seconds_text(value) if value > 0 else "0")
+
+
+def _apart(marks: list[float], whole: float) -> list[float]:
+    """Return marks of a logarithmic axis with room between them for their texts."""
+    kept = marks[:1]
+    for mark in marks[1:]:
+        if math.log(mark / kept[-1]) > 0.11 * whole:
+            kept.append(mark)
+    return kept
 
 
 def counts_axis(axes: Axes, values: Sequence[float]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -25,6 +26,7 @@ from lab.study.figure_style import (
     seconds_text,
     set_title,
     style_of,
+    unit_of,
 )
 from lab.study.findings import Distribution
 from lab.study.fit import Fit
@@ -205,8 +207,10 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
     figure, axes = new_figure(8.6, 1.9 + 0.42 * len(names))
     left = np.zeros(len(names))
     totals = np.asarray([sum(rows[name].values()) for name in names])
+    unit, unit_name = unit_of(float(totals.max(initial=1.0)))
+    totals = totals / unit
     for hop, (label, colour) in HOPS.items():
-        values = np.asarray([max(rows[name].get(hop, 0.0), 0.0) for name in names])
+        values = np.asarray([max(rows[name].get(hop, 0.0), 0.0) / unit for name in names])
         if values.max(initial=0.0) < 0.005 * totals.max(initial=1.0):
             left += values
             continue
@@ -226,11 +230,11 @@ def hops(rows: dict[str, dict[str, float]], title: str) -> Figure:
                 )
         left += values
     for place, total in enumerate(left):
-        axes.text(total, place, f"  {seconds_text(total)}", va="center", fontsize=9)
+        axes.text(total, place, f"  {seconds_text(total * unit)}", va="center", fontsize=9)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, left.max(initial=0.0) * 1.14 or 1.0)
-    axes.set_xlabel("mean seconds of the fragment that made the message whole")
+    axes.set_xlabel(f"mean {unit_name} of the fragment that made the message whole")
     set_title(axes, title)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
@@ -260,7 +264,8 @@ def backlog(loads: dict[str, tuple[Any, Any]], title: str) -> Figure:
     """Draw the wait at each shared capacity over time."""
     figure, axes = new_figure(7.6, 4.0)
     longest = max((float(times[-1]) for times, _ in loads.values()), default=1.0)
-    unit, name = (3600.0, "hours") if longest > 7200 else (60.0, "minutes")
+    most = max((float(delays.max()) for _, delays in loads.values()), default=1.0)
+    unit, name = unit_of(max(longest, most))
     ends = []
     for place, (stage, (times, delays)) in enumerate(loads.items()):
         # What comes all at once is one point of time.
@@ -340,30 +345,35 @@ def swings(found: Sequence[Swing], base_s: float, title: str, xlabel: str) -> Fi
     figure, axes = new_figure(7.9, 1.4 + 0.4 * len(ordered))
     axes.set_xscale("log")
     for place, one in enumerate(ordered):
-        for value, time_s, colour in zip(
-            one.values, one.times_s, (COLOURS[4], COLOURS[1]), strict=True
-        ):
+        for time_s, colour in zip(one.times_s, (COLOURS[4], COLOURS[1]), strict=True):
             axes.barh(place, time_s - base_s, left=base_s, color=colour, height=0.55)
-            side = (
-                "left"
-                if time_s > base_s or (time_s == base_s and value == one.values[1])
-                else "right"
-            )
-            axes.annotate(
-                f"{value}: {seconds_text(time_s)}",
-                (time_s, place),
-                xytext=(4 if side == "left" else -4, 0),
-                textcoords="offset points",
-                ha=side,
-                va="center",
-                fontsize=8,
-            )
+        texts = sorted(zip(one.times_s, one.values, strict=True))
+        if texts[1][0] < 1.03 * texts[0][0]:
+            _beside(axes, place, max(base_s, texts[1][0]), f"{' to '.join(one.values)}: the same")
+            continue
+        for number, (time_s, value) in enumerate(texts):
+            end = (min if number == 0 else max)(time_s, base_s)
+            _beside(axes, place, end, f"{value}: {seconds_text(time_s)}", left=number == 0)
     axes.axvline(base_s, color="black", lw=1.0)
     times = [time for one in ordered for time in one.times_s] + [base_s]
-    axes.set_xlim(min(times) / 2.2, max(times) * 2.2)
+    whole = max(times) / min(times)
+    axes.set_xlim(min(times) / max(1.5, whole**0.3), max(times) * max(1.5, whole**0.3))
     axes.set_yticks(range(len(ordered)), [one.name for one in ordered])
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{xlabel} (logarithmic); line: as assumed, {seconds_text(base_s)}")
     set_title(axes, title)
     seconds_axis(axes)
     return figure
+
+
+def _beside(axes: Axes, place: float, at: float, text: str, *, left: bool = False) -> None:
+    """Write beside a bar's end."""
+    axes.annotate(
+        text,
+        (at, place),
+        xytext=(-4 if left else 4, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="center",
+        fontsize=8,
+    )

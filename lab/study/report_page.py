@@ -26,7 +26,8 @@ th { background: #f3f3f3; } small { color: #666; font-size: .88em; white-space: 
 .assumed, .modelled { background: #fbe3c3; } .software { background: #d6e9f8; }
 .measured { background: #cfe8dd; }
 h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; } .wrap { white-space: normal; }
-figure { margin: 1.2rem 0; } figure svg { max-width: 100%; height: auto; }
+figure { margin: 1.2rem 0; } .drawing { overflow-x: auto; }
+figure svg { max-width: 100%; min-width: 34rem; height: auto; }
 figcaption, .note { color: #555; font-size: .88rem; max-width: 50rem; }
 details summary { cursor: pointer; color: #0072B2; }
 @media print { nav { display: none; } figure, tr { break-inside: avoid; } }
@@ -66,7 +67,7 @@ class Page:
         for mark in ('id="', "url(#", 'xlink:href="#'):
             drawing = drawing.replace(mark, f"{mark}{name}-")
         self._parts.append(
-            f"<figure>{drawing}<figcaption>{html.escape(caption)} "
+            f"<figure><div class=drawing>{drawing}</div><figcaption>{html.escape(caption)} "
             f'(<a href="figures/{name}.svg">SVG</a>, <a href="figures/{name}.png">PNG</a>)'
             "</figcaption></figure>"
         )

@@ -79,7 +79,7 @@ def _who(one: Distribution) -> list[str]:
         f"<small>{info.cems:,} CEMs, {html.escape(info.network)}</small>",
         badge(info.engine),
         f"{one.messages:,.0f}",
-        f"{one.delivered / one.messages:.2%}" if one.messages else "-",
+        _percent(one.delivered / one.messages) if one.messages else "-",
     ]
 
 
@@ -116,8 +116,10 @@ def _times(study: Study, one: Distribution) -> list[str]:
 
 def _percent(share: float) -> str:
     # Never round what sometimes fails to certainty, or what sometimes succeeds to never.
-    if 0.999 < share < 1:
-        return "99.9 %"
+    if 0.9995 <= share < 1:
+        return "&gt;99.9 %"
+    if 0 < share < 0.0005:
+        return "&lt;0.1 %"
     return f"{100 * share:.1f} %" if share not in (0.0, 1.0) else f"{100 * share:.0f} %"
 
 

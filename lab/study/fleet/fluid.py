@@ -52,16 +52,22 @@ def through(
     at = np.concatenate(arrivals)
     # Who comes at the same time goes in the order of ranks.
     order = np.lexsort((np.tile(RANKS, len(arrivals)), at))
-    brings = np.repeat(np.asarray(volumes) / GRID, GRID)[order]
-    work = np.cumsum(brings) / rate
+    brought = np.zeros_like(at)
+    for number, (times, volume) in enumerate(zip(arrivals, volumes, strict=True)):
+        # What ranks bring between two points of the grid comes between their times, not in lumps.
+        own = slice(number * GRID, (number + 1) * GRID)
+        so_far = np.interp(at, times, volume * RANKS)
+        so_far[own] = volume * RANKS
+        brought += so_far
+    brought = np.maximum.accumulate(brought[order])
     come = at[order]
-    free = np.maximum.accumulate(come - (work - brings / rate)) + work - burst / rate
-    # The middle of what a rank brings is through, not its end.
-    left = np.maximum(come, free - brings / rate / 2)
+    work = brought / rate
+    free = np.maximum.accumulate(come - work) + work - burst / rate
+    left = np.maximum(come, free)
     result = np.empty_like(at)
     result[order] = left
     parts = [np.maximum.accumulate(part) for part in np.split(result, len(arrivals))]
-    return parts, _load(stage, come, left - come, brings, rate)
+    return parts, _load(stage, come, left - come, np.diff(brought, prepend=0.0), rate)
 
 
 def at_ranks(values: Floats, ranks: Floats) -> Floats:

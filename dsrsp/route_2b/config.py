@@ -27,6 +27,7 @@ _POSITIVE = (
     "queued_messages",
     "queued_octets",
     "send_timeout_s",
+    "messages_per_s",
     "revocation_check_s",
 )
 
@@ -82,6 +83,10 @@ class Route2bServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """The same in octets, 4 MiB; one message always fits."""
     send_timeout_s: float = 30.0
     """A connection that takes nothing for so long is closed, in seconds."""
+    messages_per_s: float = 200.0
+    """So many messages of one CEM are read each second, and what half a minute brings at once;
+    further ones wait unread. To connect counts as twenty: who does so oftener is told to try
+    later."""
 
     revoked: str | None = None
     """Path of a list of revoked certificates: one a line, its serial number in hexadecimal digits

@@ -191,6 +191,43 @@ class Tally:
             self._told_at, self._count = now, 0
 
 
+class Allowance:
+    """What one peer may ask for: so much at once, then so much a second.
+
+    Args:
+        per_s: how much it earns a second.
+        at_once: the most that it keeps, and has at first.
+    """
+
+    __slots__ = ("_at_once", "_counted_at", "_left", "_per_s")
+
+    def __init__(self, per_s: float, at_once: float) -> None:
+        self._per_s = per_s
+        self._left = self._at_once = at_once
+        self._counted_at = float("-inf")
+
+    def wait_s(self, now: float) -> float:
+        """Return how long to wait until there is something left, in seconds.
+
+        Args:
+            now: monotonic, in seconds.
+        """
+        earned = (now - self._counted_at) * self._per_s
+        self._left = min(self._at_once, self._left + earned)
+        self._counted_at = now
+        return max(0.0, (1.0 - self._left) / self._per_s)
+
+    def take(self, now: float, cost: float = 1.0) -> float:
+        """Take something, on credit where nothing is left.
+
+        Returns:
+            How long to wait before anything more is done, in seconds.
+        """
+        wait_s = self.wait_s(now)
+        self._left -= cost
+        return wait_s
+
+
 class Complaints:
     """Tells of single connections that come to nothing, so many at once; then counts only.
 
@@ -202,20 +239,16 @@ class Complaints:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._left = float(_COMPLAINTS_AT_ONCE)
-        self._counted_at = float("-inf")
+        self._allowance = Allowance(_COMPLAINTS_A_SECOND, _COMPLAINTS_AT_ONCE)
         self._untold = 0
 
     def tell(self, text: str, *arguments: object) -> None:
         """Tell of one, or count it."""
         now = asyncio.get_running_loop().time()
-        earned = (now - self._counted_at) * _COMPLAINTS_A_SECOND
-        self._left = min(float(_COMPLAINTS_AT_ONCE), self._left + earned)
-        self._counted_at = now
-        if self._left < 1:
+        if self._allowance.wait_s(now) > 0:
             self._untold += 1
             return
-        self._left -= 1
+        self._allowance.take(now)
         if self._untold:
             self._logger.warning("route 2b: %d more complaints were not told", self._untold)
             self._untold = 0

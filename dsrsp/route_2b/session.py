@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from dsrsp.route_2b.config import Route2bServerConfig
-from dsrsp.route_2b.gate import Complaints
+from dsrsp.route_2b.gate import Allowance, Complaints
 from dsrsp.route_2b.links import Link, Links
 from dsrsp.route_2b.revocation import Revocations
 from gbcs.certificates import Certificate
@@ -24,11 +24,13 @@ from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Randomness, Signer
 from gbcs.route_2b import Route2bMessage
 from gbcs.route_2b_link import MessageGuard, ServerHandshake
-from gbcs.route_2b_texts import CloseCode, cut_reason
+from gbcs.route_2b_texts import CloseCode, build_try_later, cut_reason
 from gbcs.route_2b_trust import Connection, check_trusted, find_all_trusted
 
 _LOG = logging.getLogger("dsrsp.route_2b")
 _RECHECKED_AT_ONCE = 64
+_AT_ONCE_S = 30.0
+_CONNECTION_COST = 20.0
 
 
 class Application(Protocol):
@@ -92,6 +94,8 @@ class Sessions:
         self._clock = clock
         self._random_octets = random_octets
         self._complaints = Complaints(_LOG)
+        # Of those only that have proven themselves once, and over all their connections.
+        self._allowances: dict[EntityId, Allowance] = {}
 
     async def serve(
         self, connection: Connection, device: EntityId, proven: Callable[[], None]
@@ -162,6 +166,7 @@ class Sessions:
         certificate = await self._find_certificate(device)
         await connection.send(handshake.admit(certificate.public_key))
         welcome = handshake.receive_untrusted_proof(await connection.receive())
+        self._count_connection(device)
         guard = MessageGuard(
             device,
             self._dsrsp,
@@ -171,6 +176,19 @@ class Sessions:
         )
         link = Link(device, connection, certificate, guard, hello.message_octets, self._config)
         return link, welcome
+
+    def _count_connection(self, device: EntityId) -> None:
+        """Count a connection once it is proven, so that nobody else can use up a device's."""
+        allowance = self._allowances.get(device)
+        if allowance is None:
+            per_s = self._config.messages_per_s
+            allowance = self._allowances[device] = Allowance(per_s, per_s * _AT_ONCE_S)
+        now = asyncio.get_running_loop().time()
+        wait_s = allowance.wait_s(now)
+        if wait_s > 0:
+            reason = build_try_later(wait_s, "this device comes too often")
+            raise Route2bRefused(CloseCode.TRY_LATER, reason)
+        allowance.take(now, _CONNECTION_COST)
 
     async def _find_certificate(self, device: EntityId) -> Certificate:
         """Find the newest certificate of a device that is trusted and not revoked."""
@@ -192,12 +210,18 @@ class Sessions:
             self._application.disconnected(device, "it connected once more")
         _LOG.info("route 2b to %s is up", device)
         self._application.connected(device, message_octets=link.message_octets)
+        allowance, loop = self._allowances[device], asyncio.get_running_loop()
         reason = "unforeseen error"
         try:
             while True:
                 received = await link.connection.receive()
                 if link.ending:
                     continue
+                wait_s = allowance.take(loop.time())
+                if wait_s > 0:
+                    await asyncio.sleep(wait_s)
+                    if link.ending:
+                        continue
                 message = link.guard.check_untrusted(received)
                 await self._application.received(device, message)
         except Route2bRefused as refused:

@@ -239,6 +239,31 @@ def test_try_later_is_honoured(worlds: Any) -> None:
     run_virtual(main())
 
 
+def test_a_device_that_floods_or_flaps_is_held_to_its_allowance(worlds: Any, parties: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with worlds(reconnect_min_s=0.01, reconnect_max_s=0.01) as (town, home):
+            await home.up.wait()
+            began = loop.time()
+            message = parties.alert(1, b"x")
+            for _ in range(8000):
+                town.pipes[-1].other._arrived.put_nowait(message)
+            await asyncio.sleep(1)
+            # Half a minute's at once, but for the twenty of the connection, and a second's.
+            assert 5980 <= len(town.taken) <= 6200
+            await asyncio.sleep(10)
+            assert len(town.taken) == 8000
+            # Of the flapping there is no end, but a pace: ten a second.
+            for _ in range(20):
+                town.pipes[-1].end(Route2bClosed(None, ""))
+                await asyncio.sleep(0.02)
+                await home.up.wait()
+            assert len(town.dialled) <= 20 + 10 * (loop.time() - began)
+            assert any("4429" in s.reason for s in home.states if s.phase is Phase.DOWN)
+
+    run_virtual(main())
+
+
 def test_a_silent_server_is_left(worlds: Any) -> None:
     async def main() -> None:
         async with worlds(handshake_timeout_s=15.0) as (town, home):

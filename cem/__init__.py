@@ -22,6 +22,7 @@ from cem.errors import (
 )
 from cem.gateway import Gateway
 from cem.handles import MessageHandle, ReceivedMessage
+from cem.route_2b import Phase, RouteState
 from cem.store import SqliteStore
 
 __all__ = [
@@ -35,8 +36,10 @@ __all__ = [
     "LinkError",
     "LinkRefused",
     "MessageHandle",
+    "Phase",
     "QueueFull",
     "ReceivedMessage",
+    "RouteState",
     "SqliteStore",
     "StoreError",
     "StoreInUse",

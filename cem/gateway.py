@@ -317,6 +317,11 @@ class Gateway:
         self._require_open()
         return self._way.client.state
 
+    async def wait_route_2b(self) -> None:
+        """Return when route 2b stands."""
+        self._require_open()
+        await self._way.up.wait()
+
     @property
     def route_offer(self) -> KnownOffer | None:
         """The DSRSP's newest offer of route 2b, and what was answered; None: none has come."""

@@ -35,6 +35,21 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Disconnect:
+    """A CEM's connection on route 2b breaks.
+
+    Attributes:
+        at_s: when, in seconds after the start.
+        cem: which CEM, by its number.
+        away_s: how long it has no internet then, in seconds; 0: it can dial again at once.
+    """
+
+    at_s: float
+    cem: int
+    away_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FaultPlan:
     """All that goes wrong in one run.
 
@@ -46,6 +61,7 @@ class FaultPlan:
         repeated_posts: whether the DCC posts responses late and several times, now and then.
         storms: the CEMs that know no pace, by number: their alerts come in storms.
         revoked: the CEM whose certificates the scenario revokes.
+        disconnects: of connections on route 2b.
     """
 
     scenario: Sequence[Fault] = ()
@@ -54,6 +70,7 @@ class FaultPlan:
     repeated_posts: bool = False
     storms: frozenset[int] = frozenset()
     revoked: int | None = None
+    disconnects: Sequence[Disconnect] = ()
 
 
 def every_fault(seed: int, *, duration_s: float, devices: int) -> FaultPlan:
@@ -85,6 +102,29 @@ def every_fault(seed: int, *, duration_s: float, devices: int) -> FaultPlan:
         storms=frozenset(range(0, devices, 3)),
         revoked=revoked,
     )
+
+
+def random_disconnects(
+    seed: int, *, duration_s: float, devices: int, count: int
+) -> tuple[Disconnect, ...]:
+    """Make a plan of broken connections on route 2b: most short, some beyond the fallback.
+
+    Args:
+        seed: the same one gives the same plan.
+        duration_s: of the time in which messages are sent, in seconds.
+        devices: how many CEMs there are.
+        count: how many.
+    """
+    chance = random.Random(f"{seed}/disconnects")  # noqa: S311  # to come out the same
+    found = [
+        Disconnect(
+            at_s=chance.uniform(0.01, 1.0) * duration_s,
+            cem=chance.randrange(devices),
+            away_s=600.0 if chance.random() < 0.01 else chance.choice((0.0, 0.0, 0.0, 0.1, 3.0)),
+        )
+        for _ in range(count)
+    ]
+    return tuple(sorted(found, key=lambda one: one.at_s))
 
 
 def _message_faults(chance: random.Random, duration_s: float, rounds: int) -> list[Fault]:

@@ -52,6 +52,8 @@ class VirtualDcc:
         self._tape.write(f"request to {service.value}", request)
         # The DCC goes on with a request whose sender waits no longer.
         exchange = asyncio.ensure_future(self._exchange(DccService(service.value), request))
+        # How it ends is then of interest to nobody.
+        exchange.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await asyncio.shield(exchange)

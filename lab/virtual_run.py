@@ -21,11 +21,12 @@ from dcc_sim.core.network import NetworkProfile
 from dsrsp.errors import DsrspError, SendError
 from gbcs.ports import Clock, Journal
 from lab.virtual_accounts import Account, Accounts, Fate
-from lab.virtual_faults import FaultPlan, Kill
+from lab.virtual_faults import Disconnect, FaultPlan, Kill
+from lab.virtual_internet import InternetSettings
 from lab.virtual_process import Life, VirtualProcess
 from lab.virtual_system import VirtualSettings, VirtualSystem
 from lab.virtual_time import run_virtual
-from smtunnel import LocalError
+from smtunnel import LocalError, RouteChoice
 
 _LOG = logging.getLogger("lab")
 
@@ -58,6 +59,8 @@ class RunPlan:
         cem: settings of the CEMs' gateways.
         folder: where states are kept; None: in memory.
         journals: returns where a component's journal goes.
+        internet: what route 2b goes over; None: there is none. With it, messages choose routes at
+            random, most the default.
     """
 
     seed: int = 1
@@ -72,6 +75,7 @@ class RunPlan:
     cem: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     journals: Callable[[str, Clock], Journal] | None = None
+    internet: InternetSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,7 @@ class _Run:
             cem_of={number: {"alerts_per_window": 0} for number in plan.faults.storms},
             folder=plan.folder,
             journals=plan.journals,
+            internet=plan.internet,
         )
 
     async def run(self, began: float) -> RunReport:
@@ -195,6 +200,7 @@ class _Run:
             background += [self._operate(), self._tell_progress()]
             helpers = [loop.create_task(work) for work in background]
             work = [self._kill(kill) for kill in self._plan.faults.kills]
+            work += [self._disconnect(one) for one in self._plan.faults.disconnects]
             work += self._load()
             tasks = [loop.create_task(one) for one in work]
             try:
@@ -219,6 +225,8 @@ class _Run:
         self._deeds["starts of processes"] = system.dsrsp.starts + sum(
             process.starts for process in system.cems
         )
+        if self._plan.internet is not None:
+            self._deeds["connections of route 2b"] = system.internet.dialled
         return RunReport(
             digest=system.tape.digest,
             outcomes=self._accounts.outcomes(),
@@ -266,12 +274,21 @@ class _Run:
         name = f"{way} {serial} {_cem(number)} to {_cem(number) if down else _DSRSP}"
         message = f"{name}\n".encode() + body
         account = self._accounts.open(name, message)
+        how = self._routes(serial)
 
         async def take(gateway: Any) -> str:
-            handle = await (gateway.send(device, message) if down else gateway.send(message))
-            return str(handle.ref)
+            to = (device,) if down else ()
+            return str((await gateway.send(*to, message, **how)).ref)
 
         return self._follow(account, at_s, None if down else number, take)
+
+    def _routes(self, serial: int) -> dict[str, Any]:
+        """Say by which routes a message may go."""
+        if self._plan.internet is None:
+            return {}
+        chance = random.Random(f"{self._plan.seed}/route/{serial}")  # noqa: S311
+        route = chance.choice((*(RouteChoice.AUTO,) * 6, *RouteChoice))
+        return {"route": route, "urgent": chance.random() < 0.1}
 
     async def _follow(
         self, account: Account, at_s: float, sender: int | None, take: Callable[[Any], Any]
@@ -365,6 +382,15 @@ class _Run:
         # Another kill of the same process may have started it already.
         if process.life is None:
             await process.start()
+
+    async def _disconnect(self, disconnect: Disconnect) -> None:
+        await asyncio.sleep(disconnect.at_s)
+        internet, device = self._system.internet, self._system.device(disconnect.cem)
+        self._deeds["connection of route 2b cut"] += internet.cut(device)
+        if disconnect.away_s:
+            internet.take_offline(device)
+            await asyncio.sleep(disconnect.away_s)
+            internet.bring_online(device)
 
     async def _operate(self) -> None:
         """Release and discard what is in quarantine; let the DCC repeat itself now and then."""

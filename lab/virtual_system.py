@@ -27,12 +27,14 @@ from dcc_sim.profile_files import load_profile
 from dsrsp import DsrspConfig
 from dsrsp import Gateway as DsrspGateway
 from dsrsp.errors import StorageError
+from dsrsp.route_2b import Application
 from dsrsp.store import SqliteStore as DsrspStore
 from gbcs import EntityId, KeyStore
 from gbcs.pki import DEFAULT_ACCESS_CONTROL_BROKER, DEFAULT_LOAD_CONTROLLER, DEFAULT_SUPPLIER
 from gbcs.ports import Clock, Journal, Randomness
 from lab.cast import EPOCH, Cast, device_id
 from lab.errors import VirtualError
+from lab.virtual_internet import InternetSettings, VirtualInternet, VirtualServer
 from lab.virtual_network import ReceiveAddress, VirtualDcc, hub_connector
 from lab.virtual_process import Life, MortalJournal, StateHome, VirtualProcess
 from lab.virtual_tape import Tape, TapedJournal
@@ -56,6 +58,8 @@ class VirtualSettings:
         cem_of: settings of one CEM alone, by its number from 0.
         folder: where states are kept, in files; None: in memory.
         journals: returns where a component's journal goes beside the tape.
+        internet: what lies between CEMs and DSRSP beside the smart metering system; None: there is
+            no route 2b.
     """
 
     devices: int = 1
@@ -69,6 +73,7 @@ class VirtualSettings:
     cem_of: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     folder: Path | None = None
     journals: Callable[[str, Clock], Journal] | None = None
+    internet: InternetSettings | None = None
 
     def __post_init__(self) -> None:
         if self.devices < 1:
@@ -110,15 +115,17 @@ class VirtualSystem:
         loop = asyncio.get_running_loop()
         clock: Clock = lambda: EPOCH + loop.time()  # noqa: E731  # it is one value of many
         tape = Tape(clock)
+        settings = self.settings
+        internet = VirtualInternet(settings.internet or InternetSettings(), tape, settings.seed)
         async with AsyncExitStack() as stack:
-            dsrsp_process = self._dsrsp_process(stack, clock, tape)
+            dsrsp_process = self._dsrsp_process(stack, clock, tape, internet)
             cems = [
-                self._cem_process(stack, clock, tape, number)
+                self._cem_process(stack, clock, tape, internet, number)
                 for number in range(self.settings.devices)
             ]
             address = ReceiveAddress(dsrsp_process, tape)
             simulator = self._make_simulator(clock, tape, address)
-            self._running = _Running(clock, tape, simulator, dsrsp_process, cems)
+            self._running = _Running(clock, tape, simulator, internet, dsrsp_process, cems)
             await stack.enter_async_context(simulator)
             for start, stop in (
                 (dsrsp_process.start, dsrsp_process.stop),
@@ -151,6 +158,11 @@ class VirtualSystem:
     def simulator(self) -> LocalSimulator:
         """The DCC."""
         return self._parts().simulator
+
+    @property
+    def internet(self) -> VirtualInternet:
+        """What route 2b goes over."""
+        return self._parts().internet
 
     @property
     def dsrsp(self) -> VirtualProcess[DsrspGateway]:
@@ -227,7 +239,7 @@ class VirtualSystem:
         )
 
     def _dsrsp_process(
-        self, stack: AsyncExitStack, clock: Clock, tape: Tape
+        self, stack: AsyncExitStack, clock: Clock, tape: Tape, internet: VirtualInternet
     ) -> VirtualProcess[DsrspGateway]:
         config = DsrspConfig(
             supplier_id=DEFAULT_SUPPLIER,
@@ -248,6 +260,18 @@ class VirtualSystem:
 
         def make(life: Life) -> DsrspGateway:
             timeout_s = config.attempt_timeout_s
+
+            def make_server(application: Application) -> VirtualServer:
+                return VirtualServer(
+                    internet,
+                    life,
+                    keystore,
+                    config.supplier_id,
+                    application,
+                    clock=clock,
+                    random_octets=octets,
+                )
+
             return DsrspGateway(
                 config,
                 keystore,
@@ -256,12 +280,18 @@ class VirtualSystem:
                 journal=MortalJournal(life, journal),
                 dcc=VirtualDcc(self.simulator, life, tape, timeout_s=timeout_s),
                 storage=home.open(life),
+                route_2b_server=None if self.settings.internet is None else make_server,
             )
 
         return VirtualProcess("the DSRSP", make)
 
     def _cem_process(
-        self, stack: AsyncExitStack, clock: Clock, tape: Tape, number: int
+        self,
+        stack: AsyncExitStack,
+        clock: Clock,
+        tape: Tape,
+        internet: VirtualInternet,
+        number: int,
     ) -> VirtualProcess[CemGateway]:
         settings = self.settings
         name = f"cem-{number}"
@@ -299,6 +329,7 @@ class VirtualSystem:
                 journal=MortalJournal(life, journal),
                 store=home.open(life),
                 connector=hub_connector(self.simulator, life, tape, hub_octets),
+                dialler=internet.dialler(life),
             )
 
         return VirtualProcess(f"the CEM {number}", make)
@@ -309,5 +340,6 @@ class _Running:
     clock: Clock
     tape: Tape
     simulator: LocalSimulator
+    internet: VirtualInternet
     dsrsp: VirtualProcess[DsrspGateway]
     cems: list[VirtualProcess[CemGateway]]

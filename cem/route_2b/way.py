@@ -61,6 +61,8 @@ class Route2bWay:
         self._teller = teller
         self._busy = busy
         self._clock = clock
+        self.up = asyncio.Event()
+        """Set while a connection stands."""
         self._followed: RouteOffer | None = None
         # At most what the tunnel's end gives out without hearing that it has gone.
         self._waiting: deque[Transmit] = deque()
@@ -122,6 +124,7 @@ class Route2bWay:
 
     def connected(self, *, message_octets: int) -> None:
         """Take note that the route is up."""
+        self.up.set()
         longest = message_octets_within(payload_capacity(message_octets))
         try:
             self._tunnel.route_up(longest, self._clock())
@@ -141,6 +144,7 @@ class Route2bWay:
 
     def disconnected(self, reason: str) -> None:
         """Take note that the route is down."""
+        self.up.clear()
         self._waiting.clear()
         try:
             self._tunnel.route_down(self._clock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from lab.cli.app import EXIT_NO, CommandFailed
 from lab.journal import JsonLinesJournal
 from lab.scenario_file import read_scenario
 from lab.virtual_accounts import WRONG
-from lab.virtual_faults import FaultPlan, every_fault
+from lab.virtual_faults import FaultPlan, every_fault, random_disconnects
+from lab.virtual_internet import InternetSettings
 from lab.virtual_run import RunPlan, RunReport, run_plan
 
 _PIPE_WIDTH = 140
@@ -75,6 +77,19 @@ def virtual() -> None:
     "simulator.",
 )
 @click.option(
+    "--internet-ms",
+    type=click.FloatRange(min=0),
+    help="With route 2b, over an internet with so many milliseconds there and back; 30 is a home's "
+    "line.  [default: no route 2b]",
+)
+@click.option(
+    "--disconnects",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="With --internet-ms: how often connections of route 2b break, at random.",
+)
+@click.option(
     "--journals",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the journals of all parts to this folder, for `smtunnel explain --folder`.",
@@ -87,6 +102,8 @@ def run(
     messages: int,
     profile: str,
     faults: str,
+    internet_ms: float | None,
+    disconnects: int,
     journals: Path | None,
     as_json: bool,
 ) -> int:
@@ -100,19 +117,33 @@ def run(
     Examples:
       smtunnel virtual run
       smtunnel virtual run --profile gb-assumed --faults none --messages 500
+      smtunnel virtual run --internet-ms 30 --disconnects 3000
       smtunnel virtual run --seed 7 --hours 0.1 --messages 200 --journals run
 
     \b
     Exit codes: 0 every message is accounted for, 1 one is not.
     """
+    duration_s = hours * 3600.0
+    if disconnects and internet_ms is None:
+        raise click.UsageError("--disconnects are of route 2b: give --internet-ms, 30 for instance")
     try:
         plan = RunPlan(
             seed=seed,
-            duration_s=hours * 3600.0,
+            duration_s=duration_s,
             devices=devices,
             messages=messages,
             profile=profile,
-            faults=_faults(faults, seed=seed, duration_s=hours * 3600.0, devices=devices),
+            faults=replace(
+                _faults(faults, seed=seed, duration_s=duration_s, devices=devices),
+                disconnects=random_disconnects(
+                    seed, duration_s=duration_s, devices=devices, count=disconnects
+                ),
+            ),
+            internet=(
+                None
+                if internet_ms is None
+                else InternetSettings(round_trip_s=internet_ms / 1000, jitter_s=internet_ms / 3000)
+            ),
             journals=None if journals is None else _journal_maker(journals),
         )
         report = _watched(plan)

@@ -22,12 +22,13 @@ EXIT_BAD_INPUT = 3
 
 # Loaded when first used, so that `smtunnel encode` and the list of commands load no aiohttp.
 _SUBCOMMANDS = {
-    "demo": ("lab.cli.demo:demo", "Watch OpenADR messages go through, on this machine."),
+    "demo": ("lab.cli.demo:demo", "Watch an event reach a charger, by three ways."),
     "encode": ("lab.cli.tunnel:encode", "Cut a message into fragments."),
     "decode": ("lab.cli.tunnel:decode", "Put a message together from its fragments."),
     "inspect": ("lab.cli.tunnel:inspect", "Explain one fragment, bit by bit."),
     "cost": ("lab.cli.tunnel:cost", "What a message costs on its way, down and up."),
     "explain": ("lab.cli.explain:explain", "The whole journey of one message, from the journals."),
+    "stream-1": ("lab.cli.stream_1:stream_1", "Without a tunnel: HTTPS with mutual TLS."),
     "virtual": ("lab.cli.virtual:virtual", "Hours of the whole chain in seconds, with faults."),
     "study": ("lab.cli.study:study", "The latency study: run it, read it, measure a deployment."),
     "conformance": (

@@ -6,12 +6,46 @@ import json
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from gbcs.duis import Schema, parse_untrusted_request, parse_untrusted_response
 from lab.daemon import read_duis_schema
+
+
+@dataclass
+class ThreeWays:
+    folder: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def picture(self) -> Path:
+        return self.folder / "charger.svg"
+
+    @property
+    def kept(self) -> Path:
+        return self.folder / "kept"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def three_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeWays]:
+    """Begin the demo as a user does; it mostly waits, while the other tests here run."""
+    folder = tmp_path_factory.mktemp("three-ways")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-W", "error", "-m", "lab", "demo", "--seconds", "4", "--json"),
+            *("--picture", str(folder / "charger.svg"), "--keep", str(folder / "kept")),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield ThreeWays(folder, process)
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +165,34 @@ def test_the_compact_form_arrives_equal_as_canonical_xml() -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
     output = finished.stdout.replace("\n", " ")
     assert "7 of 7 messages arrived as they were sent, as canonical XML" in output
+
+
+def test_an_event_reaches_the_charger_by_three_ways(three_ways: ThreeWays) -> None:
+    output, errors = three_ways.process.communicate(timeout=120)
+    assert three_ways.process.returncode == 0, output + errors
+    told = json.loads(output)
+    assert told["good"] is True
+    by_2a, by_2b, direct = told["ways"]
+    assert [one["way"] for one in told["ways"]] == ["route 2a", "route 2b", "Stream 1"]
+    for one in told["ways"]:
+        assert len(one["checks"]) == 7
+        assert all(check["good"] for check in one["checks"])
+        assert [watts for _, watts in one["charger_w"]] == [7400.0, 2000.0, 7400.0]
+        assert 0 < one["parts_s"]["decision to change"] < 4
+    # What each way is made of.
+    assert by_2a["counts"]["duis_requests"] > 10 * 2
+    assert by_2a["counts"]["messages_2b"] == 0
+    assert by_2b["counts"]["messages_2b"] > by_2b["counts"]["messages_2a"]
+    assert by_2b["counts"]["duis_requests"] < by_2a["counts"]["duis_requests"] / 2
+    assert direct["counts"]["messages"] == 0
+    kinds = [{step["kind"] for step in one["journey"]["steps"]} for one in (by_2a, by_2b)]
+    assert {"duis", "gbcs", "network", "post"} <= kinds[0]
+    assert not {"duis", "network"} & kinds[1]
+    assert direct["journey"] is None
+    assert len(ET.parse(three_ways.picture).getroot()) > 50
+    # What was kept is enough to tell any journey again.
+    finished = _smtunnel("explain", "--folder", str(three_ways.kept / "route-2b"))
+    assert finished.returncode == 0, finished.stderr
+    keys = [path for path in three_ways.kept.rglob("*.key") if path.stat().st_mode & 0o077]
+    assert keys == []
+    assert "Traceback" not in "".join(path.read_text() for path in three_ways.kept.rglob("*.log"))

@@ -66,7 +66,7 @@ class Route2bServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """So many handshakes go on at once; the next waits. One that stalls holds its place for a
     second only."""
     handshakes_waiting: int = 4096
-    """With so many waiting, further ones are told to try later."""
+    """With so many before it, each address in its turn, a further one is told to try later."""
     handshake_patience_s: float = 5.0
     """The same with fewer waiting, if at the pace seen lately they would wait longer than this, in
     seconds. It should be well below what CEMs give a connection: 15 s."""

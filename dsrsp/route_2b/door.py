@@ -44,19 +44,18 @@ class Door:
         """How long TLS may take."""
         return self._config.handshake_timeout_s
 
-    @property
-    def crowded(self) -> bool:
-        """Whether so many wait that the next is to come back later."""
-        config = self._config
+    def crowded(self, address: str) -> bool:
+        """Tell whether so many wait before who comes now that it is to come back later."""
+        config, before = self._config, self.gate.before(address)
         return (
-            self.gate.waiting >= config.handshakes_waiting
-            or self.gate.wait_s > config.handshake_patience_s
+            before >= config.handshakes_waiting
+            or before * self.gate.pace_s > config.handshake_patience_s
         )
 
     def full(self, address: str) -> str | None:
         """Say why nobody more from an address can be taken, or even be told to come back."""
         why = self.half_open.full(address)
-        if why is None and self.crowded and self.back_gate.waiting >= _TURNED_AWAY_WAITING:
+        if why is None and self.crowded(address) and self.back_gate.waiting >= _TURNED_AWAY_WAITING:
             why = f"{self.gate.waiting} wait for their handshake"
         return why
 
@@ -104,10 +103,10 @@ class DoorConnection(ServerConnection):
         self._door.run(self._secure(plain))
 
     async def _secure(self, plain: asyncio.Transport) -> None:
-        self.turned_away = self._door.crowded
+        self.turned_away = self._door.crowded(self._address)
         gate = self._door.back_gate if self.turned_away else self._door.gate
         try:
-            self._entered.callback(await gate.enter())
+            self._entered.callback(await gate.enter(self._address))
             if plain.is_closing():
                 self.left()
                 return

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 SLOT_S = 1.0
@@ -22,7 +22,10 @@ _IPV6_HOME_BITS = 64
 
 
 class Gate:
-    """Lets so many pass at once, first come, first served.
+    """Lets so many pass at once; of those who wait, each address in its turn.
+
+    Within an address it is first come, first served: who opens a thousand connections and lets
+    them stall keeps waiting who comes from the same place, and nobody else for long.
 
     A place is free again when its holder leaves, or after `SLOT_S`: who is slow goes on, but
     nobody waits for it.
@@ -35,12 +38,10 @@ class Gate:
         self._free = at_once
         self._pace_s = _FIRST_PACE_S
         self._left_at = 0.0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def waiting(self) -> int:
+        # By address, that whose turn it is first.
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self.waiting = 0
         """How many wait for a place."""
-        return len(self._waiting)
 
     @property
     def pace_s(self) -> float:
@@ -49,11 +50,19 @@ class Gate:
 
     @property
     def wait_s(self) -> float:
-        """How long whoever comes now will probably wait, in seconds."""
-        return len(self._waiting) * self._pace_s
+        """How long until all who wait now have had their turn, in seconds."""
+        return self.waiting * self._pace_s
 
-    async def enter(self) -> Callable[[], None]:
+    def before(self, address: str) -> int:
+        """Return how many have their turn before whoever comes from an address now, at most."""
+        own = self._waiting.get(_home(address), ())
+        return min(self.waiting, (len(own) + 1) * len(self._waiting))
+
+    async def enter(self, address: str = "") -> Callable[[], None]:
         """Wait for a place.
+
+        Args:
+            address: who comes.
 
         Returns:
             What gives it back; may be called more than once.
@@ -63,14 +72,16 @@ class Gate:
             self._free -= 1
         else:
             turn = loop.create_future()
-            self._waiting.append(turn)
+            home = _home(address)
+            self._waiting.setdefault(home, deque()).append(turn)
+            self.waiting += 1
             try:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self._leave()
                 else:
-                    self._waiting.remove(turn)
+                    self._forget(home, turn)
                 raise
         timer: asyncio.TimerHandle | None = None
 
@@ -87,7 +98,11 @@ class Gate:
     def _leave(self) -> None:
         now = asyncio.get_running_loop().time()
         while self._waiting:
-            turn = self._waiting.popleft()
+            home, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            self.waiting -= 1
+            if turns:
+                self._waiting[home] = turns
             if not turn.done():
                 gap_s = min(now - self._left_at, SLOT_S)
                 self._pace_s += (gap_s - self._pace_s) / _PACE_MEMORY
@@ -96,6 +111,14 @@ class Gate:
                 return
         self._left_at = now
         self._free += 1
+
+    def _forget(self, home: str, turn: asyncio.Future[None]) -> None:
+        turns = self._waiting.get(home, deque())
+        if turn in turns:
+            turns.remove(turn)
+            self.waiting -= 1
+            if not turns:
+                del self._waiting[home]
 
 
 class HalfOpen:

@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from dsrsp.errors import ConfigurationError
 from dsrsp.route_2b.door import UNPROVEN_OCTETS
-from dsrsp.route_2b.gate import Complaints, HalfOpen
+from dsrsp.route_2b.gate import SLOT_S, Complaints, Gate, HalfOpen
 from gbcs import KeyStore, KeyUsage
 from gbcs.pki import TestPki
 from gbcs.route_2b_texts import SUBPROTOCOL, CloseCode
@@ -192,6 +192,31 @@ def test_a_home_with_many_ipv6_addresses_is_one_peer() -> None:
     assert half_open.count == 0
     assert half_open.full("fe80::1%eth0") is None
     assert half_open.full("?") is None
+
+
+def test_who_lets_a_thousand_connections_stall_keeps_only_itself_waiting() -> None:
+    async def main() -> None:
+        loop, gate = asyncio.get_running_loop(), Gate(at_once=32)
+
+        async def stall(address: str) -> None:
+            await gate.enter(address)
+
+        stalling = [loop.create_task(stall(f"2001:db8::{n:x}")) for n in range(1000)]
+        await asyncio.sleep(3)
+        assert gate.waiting > 800
+        began = loop.time()
+        leave = await gate.enter("192.0.2.1")
+        # The next place is free when the next of those who stall has had its second.
+        assert loop.time() - began <= SLOT_S
+        leave()
+        assert gate.before("192.0.2.2") == 1
+        assert gate.before("2001:db8::ffff") == gate.waiting
+        for task in stalling:
+            task.cancel()
+        await asyncio.sleep(SLOT_S)
+        assert gate.waiting == gate.before("192.0.2.2") == 0
+
+    run_virtual(main())
 
 
 # A hostile device with a genuine key

@@ -47,12 +47,13 @@ class InternetSettings:
     Attributes:
         round_trip_s: there and back, in seconds. Assumed: a home's line to a data centre.
         jitter_s: up to so much more on each way, at random, in seconds; order is kept.
-        times: what so many octets take on one way, in seconds, in place of both; order is kept.
+        line: makes one way of one connection, in place of both: what so many octets take on it,
+            in seconds; order is kept.
     """
 
     round_trip_s: float = 0.030
     jitter_s: float = 0.0
-    times: Callable[[int], float] | None = None
+    line: Callable[[], Callable[[int], float]] | None = None
 
 
 class VirtualPipe:
@@ -128,10 +129,8 @@ class VirtualInternet:
         """How many connections were opened."""
 
     def delay_s(self, octets: int) -> float:
-        """Return how long a message of so many octets takes on its way, in seconds."""
+        """Return how long a message takes on its way, in seconds; its length does not count."""
         settings = self._settings
-        if settings.times is not None:
-            return settings.times(octets)
         return settings.round_trip_s / 2 + self._chance.random() * settings.jitter_s
 
     def listen(self, server: VirtualServer) -> None:
@@ -191,7 +190,7 @@ class VirtualInternet:
 
     def _connect(self, device: EntityId, server: VirtualServer) -> VirtualPipe:
         ours, theirs = (
-            VirtualPipe(self.delay_s, functools.partial(self._tape.write, f"route 2b {way}"))
+            VirtualPipe(self._line(), functools.partial(self._tape.write, f"route 2b {way}"))
             for way in (f"{device} to DSRSP", f"DSRSP to {device}")
         )
         ours.other, theirs.other = theirs, ours
@@ -200,6 +199,10 @@ class VirtualInternet:
         self.dialled += 1
         server.accept(theirs, device)
         return ours
+
+    def _line(self) -> Callable[[int], float]:
+        make = self._settings.line
+        return self.delay_s if make is None else make()
 
     def _cut_pipe(self, device: EntityId, ours: VirtualPipe) -> None:
         if self._open.get(device) is ours:

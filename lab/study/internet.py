@@ -25,6 +25,7 @@ from lab.study.networks import Internet
 PACKET_OCTETS = 1400
 MOST_RETRANSMISSIONS = 12
 _READ_OCTETS = 65536
+_SAME_S = 0.02
 
 
 class InternetTimes:
@@ -39,22 +40,32 @@ class InternetTimes:
         self._internet = internet
         self._numbers = random.Random(seed)  # noqa: S311 (a simulation's)
 
-    def one_way_s(self, octets: int, round_trips: float = 0.5) -> float:
-        """Return the time for octets in one direction, in seconds.
+    def round_trip_s(self) -> float:
+        """Return the time there and back, in seconds."""
+        return self._draw(self._internet.round_trip.value)
+
+    def line(self, clock: Callable[[], float]) -> Callable[[int], float]:
+        """Return one way of one connection: what so many octets take on it, in seconds.
 
         Args:
-            octets: with all that wraps them.
-            round_trips: how often there and back; 0.5: once there.
+            clock: seconds of the case; what goes out together takes the same time.
         """
-        packets = max(math.ceil(octets / PACKET_OCTETS), 1) + 2 * math.floor(round_trips)
-        trips = self._draw(self._internet.round_trip.value) * round_trips
-        return trips + self._retransmissions_s(packets)
+        known = (-math.inf, 0.0)
+
+        def takes_s(octets: int) -> float:
+            nonlocal known
+            if clock() - known[0] > _SAME_S:
+                known = (clock(), self.round_trip_s())
+            return known[1] / 2 + self.retransmissions_s(math.ceil(octets / PACKET_OCTETS))
+
+        return takes_s
 
     def is_offline(self) -> bool:
         """Draw whether a home has no internet."""
         return self._numbers.random() < self._internet.offline_share.value
 
-    def _retransmissions_s(self, packets: int) -> float:
+    def retransmissions_s(self, packets: int) -> float:
+        """Return what lost packets cost, in seconds."""
         loss, pause = self._internet.loss_probability.value, self._internet.retransmission_s.value
         cost = 0.0
         for _ in range(MOST_RETRANSMISSIONS):
@@ -88,11 +99,11 @@ class SlowProxy:
     """Stands between two real sockets and lets everything pass later.
 
     Args:
-        delay_s: what so many octets take in one direction, in seconds.
+        line: makes one way of one connection: what so many octets take on it, in seconds.
     """
 
-    def __init__(self, delay_s: Callable[[int], float]) -> None:
-        self._delay_s = delay_s
+    def __init__(self, line: Callable[[], Callable[[int], float]]) -> None:
+        self._line = line
         self._leads_to: tuple[str, int] | None = None
         self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,12 +144,13 @@ class SlowProxy:
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         """Pass octets on, each piece after its delay and never before the one ahead of it."""
         loop = asyncio.get_running_loop()
+        takes_s = self._line()
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         writing = asyncio.ensure_future(self._write(pieces, sink))
         free_at = 0.0
         try:
             while piece := await source.read(_READ_OCTETS):
-                free_at = max(free_at, loop.time() + self._delay_s(len(piece)))
+                free_at = max(free_at, loop.time() + takes_s(len(piece)))
                 pieces.put_nowait((free_at, piece))
             pieces.put_nowait((free_at, b""))
             await writing

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,13 @@ async def _internet(case: Case, stack: AsyncExitStack) -> SlowProxy | None:
         return None
     times = InternetTimes(case.network.internet, f"{case.seed}/internet")
     scale = case.network.live_time_scale
-    proxy = SlowProxy(lambda octets: times.one_way_s(octets) / scale)
+    clock = asyncio.get_running_loop().time
+
+    def line() -> Callable[[int], float]:
+        takes_s = times.line(lambda: clock() * scale)
+        return lambda octets: takes_s(octets) / scale
+
+    proxy = SlowProxy(line)
     await proxy.start()
     stack.push_async_callback(proxy.close)
     return proxy

@@ -7,6 +7,7 @@ does not count: processors are infinitely fast here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from lab.openadr_messages import StoryMessage
 from lab.study.cases import Case, profile_of
 from lab.study.engine import Surroundings
 from lab.study.errors import EngineError
+from lab.study.internet import InternetTimes
 from lab.study.journal_tables import JournalReader
 from lab.study.parcels import (
     Awaited,
@@ -30,12 +32,14 @@ from lab.study.parcels import (
 )
 from lab.study.script import play
 from lab.study.tables import Tables
+from lab.virtual_internet import InternetSettings
 from lab.virtual_system import VirtualSettings, VirtualSystem
 from lab.virtual_time import NothingLeftToHappen, run_virtual
 
 _MOST_CEMS = 10_000
 _ACQUAINTANCE_TRIES = 12
 _ACQUAINTANCE_PAUSE_S = 300.0
+_OFFLINE_S = 14_400.0
 # What the tables need of a journal; octets of messages would fill the memory.
 _DROPPED = ("xml", "octets", "payload")
 
@@ -64,7 +68,7 @@ class _Memory:
 
 
 class VirtualEngine:
-    """Runs cases of route 2a with up to 10,000 CEMs."""
+    """Runs cases of routes 2a and 2b with up to 10,000 CEMs."""
 
     is_parallel = False
     is_exact = True
@@ -87,6 +91,7 @@ class VirtualEngine:
             seed=case.seed,
             profile=profile_of(case.network),
             simulator={"network_seed": network_seed(case)},
+            internet=_internet(case),
             dsrsp=dsrsp_settings(case),
             cem=cem_settings(case),
             journals=journal,
@@ -98,6 +103,27 @@ class VirtualEngine:
         return JournalReader(events, known=known_messages(case)).tables(
             case.number, case.deadlines_s
         )
+
+
+def _internet(case: Case) -> InternetSettings | None:
+    """Return the internet with the study's times; None: the route has none."""
+    if case.route.kind != "2b":
+        return None
+    internet = case.network.internet
+    times = InternetTimes(internet, f"{case.seed}/internet")
+    server_s = internet.server_s.value  # software takes no time here
+
+    def line() -> Callable[[int], float]:
+        takes_s = times.line(asyncio.get_running_loop().time)
+        return lambda octets: takes_s(octets) + server_s
+
+    return InternetSettings(line=line)
+
+
+def _offline(case: Case) -> list[int]:
+    """Return which CEMs have no internet, by number."""
+    chances = InternetTimes(case.network.internet, f"{case.seed}/offline")
+    return [number for number in range(case.workload.cems) if chances.is_offline()]
 
 
 async def _run(case: Case, settings: VirtualSettings, surroundings: Surroundings) -> None:
@@ -114,6 +140,11 @@ async def _run(case: Case, settings: VirtualSettings, surroundings: Surroundings
 
         try:
             await ends.get_acquainted()
+            if case.route.kind == "2b":
+                for number in _offline(case):
+                    system.internet.take_offline(system.device(number))
+                # They have been offline for hours; whoever sends to them knows it.
+                await asyncio.sleep(_OFFLINE_S)
             await play(case, ends, asyncio.sleep, one_done)
             await ends.settle()
         finally:
@@ -130,12 +161,15 @@ class _VirtualEnds:
     def __init__(self, system: VirtualSystem, case: Case) -> None:
         self._system = system
         self._compression = compression_of(case)
+        self._direct = case.route.kind == "2b"
         self._awaited = Awaited()
         self._numbers = {system.device(n): n for n in range(case.workload.cems)}
         self._watchers: set[asyncio.Task[None]] = set()
 
     async def get_acquainted(self) -> None:
-        """Wait until the DSRSP knows what each CEM understands, for an hour at most.
+        """Wait until the DSRSP knows what each CEM understands, and route 2b stands.
+
+        For an hour at most.
 
         On a bad network some stay unknown; messages to them go without a dictionary, as they would.
         """
@@ -143,7 +177,9 @@ class _VirtualEnds:
         for _ in range(_ACQUAINTANCE_TRIES):
             # What they say of themselves is answered, too: let that end.
             await asyncio.sleep(_ACQUAINTANCE_PAUSE_S)
-            if all(gateway.capabilities(device) is not None for device in self._numbers):
+            known = all(gateway.capabilities(device) is not None for device in self._numbers)
+            connected = {info.device for info in gateway.routes() if info.connected}
+            if known and (not self._direct or connected >= self._numbers.keys()):
                 return
 
     async def carry(self, cem: int, message: StoryMessage) -> bool:

@@ -15,6 +15,10 @@ _DSRSP_KILLS_AN_HOUR = 6
 _CEM_KILLS_AN_HOUR = 2
 
 
+_AWAY_S = (0.0, 0.0, 0.0, 0.1, 3.0)
+"""How long a CEM has no internet after most disconnects, in seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kill:
     """A process is killed and started again.
@@ -107,7 +111,7 @@ def every_fault(seed: int, *, duration_s: float, devices: int) -> FaultPlan:
 def random_disconnects(
     seed: int, *, duration_s: float, devices: int, count: int
 ) -> tuple[Disconnect, ...]:
-    """Make a plan of broken connections on route 2b: most short, some beyond the fallback.
+    """Make a plan of broken connections on route 2b: most are short.
 
     Args:
         seed: the same one gives the same plan.
@@ -120,9 +124,10 @@ def random_disconnects(
         Disconnect(
             at_s=chance.uniform(0.01, 1.0) * duration_s,
             cem=chance.randrange(devices),
-            away_s=600.0 if chance.random() < 0.01 else chance.choice((0.0, 0.0, 0.0, 0.1, 3.0)),
+            # Few are long, or there would soon be no connection left to break.
+            away_s=0.1 * duration_s if number < devices else chance.choice(_AWAY_S),
         )
-        for _ in range(count)
+        for number in range(count)
     ]
     return tuple(sorted(found, key=lambda one: one.at_s))
 

@@ -1,0 +1,305 @@
+"""Measure a request and its answer: by route 2b, and as OpenADR over HTTPS.
+
+Both cross a socket between the same two processes, in turns, in the same run; neither parses the
+XML. By route 2b: two whole gateways with their stores, the DSRSP's and the CEM's, from `send` of
+the request to the answer in the hands of the application that asked; both ends acknowledge each
+message. Over HTTPS: aiohttp at both ends, mutual TLS 1.3, the connection kept alive.
+
+Usage: .venv/bin/python scripts/measure_route_2b_latency.py [--rounds 2000] [--memory] [--json]
+--memory keeps the gateways' states in memory: what durability costs is the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+import cem
+import dsrsp
+from cem.core.routes import KnownOffer
+from cem.errors import LinkError
+from cem.ports import Changes as CemChanges
+from cem.ports import HubConnection
+from dsrsp.core.offers import RouteRecord, terms_of
+from dsrsp.errors import DccUnreachable
+from dsrsp.ports import Changes as DsrspChanges
+from dsrsp.ports import Service
+from dsrsp.route_2b import Route2bServerConfig
+from dsrsp.store import SqliteStore as DsrspStore
+from gbcs import KeyStore
+from gbcs.pki import DEFAULT_LOAD_CONTROLLER, DEFAULT_SUPPLIER
+from lab.cast import Cast, device_id
+from lab.openadr_messages import make_story
+from lab.pki_files import write_server_certificate
+from lab.tls_files import write_tls_files
+from smtunnel.routes import RouteOffer, RouteStatus
+
+WARM_UP = 100
+BLOCK = 50
+"""So many of one kind, then so many of the other: whatever else the machine does hits both."""
+
+DEVICE = device_id(0)
+OFFER_NUMBER = 1
+
+
+def messages() -> tuple[bytes, bytes]:
+    """Return a request and its answer: the longest two of OpenADR's first story, either way."""
+    story = make_story(
+        datetime(2027, 1, 15, tzinfo=UTC), iter(f"id-{n}" for n in range(99)).__next__
+    )
+    return (
+        max((one.octets for one in story if not one.downlink), key=len),
+        max((one.octets for one in story if one.downlink), key=len),
+    )
+
+
+class NoDcc:
+    """There is no DCC: what must go by route 2a waits."""
+
+    async def post(self, service: Service, request: bytes) -> bytes:
+        """Refuse."""
+        raise DccUnreachable("there is none here")
+
+
+@contextlib.asynccontextmanager
+async def no_hub(_url: str) -> AsyncIterator[HubConnection]:
+    """Connect to no communications hub, and take long for it."""
+    await asyncio.sleep(3600.0)
+    raise LinkError("there is none here")
+    yield
+
+
+def quantile(times: list[float], part: float) -> float:
+    """Return a quantile of times in seconds, in microseconds."""
+    return sorted(times)[min(len(times) - 1, int(part * len(times)))] * 1e6
+
+
+def state(folder: Path, name: str, *, in_memory: bool) -> str:
+    """Return where a gateway keeps its state."""
+    return ":memory:" if in_memory else str(folder / f"{name}.sqlite")
+
+
+def keystores() -> tuple[KeyStore, KeyStore]:
+    """Return the DSRSP's keys and the CEM's; the same in both processes."""
+    cast = Cast(1, seed=7)
+    common = dict(cast.certificate_pems())
+    device = cast.devices[0]
+    return (
+        KeyStore.from_pems(common | cast.dsrsp_keys() | cast.device_pems(), test_mode=True),
+        KeyStore.from_pems(common | device.certificate_pems() | device.keys(), test_mode=True),
+    )
+
+
+# The process that answers: VTN and DSRSP
+
+
+async def answer(folder: Path, *, in_memory: bool) -> None:
+    """Answer requests both ways, until standard input ends."""
+    _, reply = messages()
+    config = dsrsp.DsrspConfig(
+        supplier_id=DEFAULT_SUPPLIER,
+        load_controller_id=DEFAULT_LOAD_CONTROLLER,
+        state=state(folder, "dsrsp", in_memory=in_memory),
+        route_2b=Route2bServerConfig(
+            listen="127.0.0.1:0",
+            certificate=str(folder / "route-2b/server.crt"),
+            private_key=str(folder / "route-2b/server.privkey"),
+            addresses=["wss://127.0.0.1:1"],
+        ),
+        offer_route_2b=False,
+    )
+    keystore, _ = keystores()
+    storage = DsrspStore(config.state, supplier_id=DEFAULT_SUPPLIER)
+    offer = offer_of(0, bytes(32))
+    record = RouteRecord(
+        device=DEVICE, number=OFFER_NUMBER, terms=terms_of(offer), offered_at=time.time(),
+        not_after=float(offer.not_after),
+    )  # fmt: skip
+    storage.keep(DsrspChanges(offers=(record,)), now=time.time())
+    async with dsrsp.Gateway(config, keystore, dcc=NoDcc(), storage=storage) as gateway:
+        app = web.Application()
+        app.router.add_post("/OpenADR2/Simple/2.0b/OadrPoll", http_answerer(reply))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_context(folder, server=True))
+        await site.start()
+        ports = {"https": runner.addresses[0][1], "route_2b": gateway.route_2b_port}
+        sys.stdout.write(json.dumps(ports) + "\n")
+        sys.stdout.flush()
+        answering = asyncio.create_task(answer_messages(gateway, reply))
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        answering.cancel()
+        await runner.cleanup()
+
+
+def http_answerer(reply: bytes) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return what answers over HTTPS."""
+
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=reply, content_type="application/xml")
+
+    return handle
+
+
+async def answer_messages(gateway: dsrsp.Gateway, reply: bytes) -> None:
+    """Answer what comes by the tunnel."""
+    async for received in gateway.received():
+        await gateway.send(received.peer, reply, compact=False)
+        await received.ack()
+
+
+def tls_context(folder: Path, *, server: bool) -> ssl.SSLContext:
+    """Return a context of mutual TLS 1.3."""
+    purpose = ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT
+    name = "server" if server else "client"
+    context = ssl.SSLContext(purpose)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(folder / "tls/ca.pem")
+    context.load_cert_chain(folder / f"tls/{name}.pem", folder / f"tls/{name}.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def offer_of(port: int, pin: bytes) -> RouteOffer:
+    """Return the offer that both ends know of from before."""
+    return RouteOffer(
+        offer=OFFER_NUMBER, addresses=(f"wss://127.0.0.1:{port}",), pins=(pin,), not_before=0,
+        not_after=2**33, message_octets=1 << 20,
+    )  # fmt: skip
+
+
+# The process that asks: VEN and CEM
+
+
+async def ask(
+    folder: Path, ports: dict[str, int], *, rounds: int, in_memory: bool
+) -> dict[str, Any]:
+    """Ask by both, in turns; return how long each took."""
+    request, reply = messages()
+    _, keystore = keystores()
+    config = cem.CemConfig(
+        device_id=DEVICE,
+        supplier_id=DEFAULT_SUPPLIER,
+        load_controller_id=DEFAULT_LOAD_CONTROLLER,
+        state=state(folder, "cem", in_memory=in_memory),
+    )
+    pin = dsrsp_pin(folder)
+    store = cem.SqliteStore(config.state, DEVICE, replay_window=config.replay_window)
+    known = KnownOffer(offer_of(ports["route_2b"], pin), RouteStatus.ACCEPTED)
+    store.commit(CemChanges(offer=known))
+    url = f"https://127.0.0.1:{ports['https']}/OpenADR2/Simple/2.0b/OadrPoll"
+    connector = aiohttp.TCPConnector(ssl=tls_context(folder, server=False))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        cem.Gateway(config, keystore, store=store, connector=no_hub) as gateway,
+    ):
+        await gateway.wait_route_2b()
+        received = gateway.received()
+
+        async def by_https() -> float:
+            began = time.perf_counter()
+            async with session.post(
+                url, data=request, headers={"Content-Type": "application/xml"}
+            ) as response:
+                got = await response.read()
+            took = time.perf_counter() - began
+            if got != reply:
+                sys.exit("another answer came over HTTPS")
+            return took
+
+        async def by_route_2b() -> float:
+            began = time.perf_counter()
+            await gateway.send(request, compact=False)
+            got = await anext(received)
+            took = time.perf_counter() - began
+            if got.message != reply:
+                sys.exit("another answer came by route 2b")
+            await got.ack()
+            return took
+
+        kinds = {"https": by_https, "route_2b": by_route_2b}
+        times: dict[str, list[float]] = {name: [] for name in kinds}
+        for name, one in kinds.items():
+            times[name] = [await one() for _ in range(WARM_UP)][:0]
+        for _ in range(-(-rounds // BLOCK)):
+            for name, one in kinds.items():
+                times[name] += [await one() for _ in range(BLOCK)]
+    figures: dict[str, Any] = {
+        "rounds": len(times["https"]), "store": "memory" if in_memory else "disk",
+        "request_octets": len(request), "answer_octets": len(reply),
+    }  # fmt: skip
+    for part, label in ((0.5, "median"), (0.99, "p99")):
+        https, route_2b = (quantile(times[name], part) for name in ("https", "route_2b"))
+        figures |= {
+            f"https_{label}_us": https, f"route_2b_{label}_us": route_2b,
+            f"{label}_ratio": route_2b / https,
+        }  # fmt: skip
+    return figures
+
+
+def dsrsp_pin(folder: Path) -> bytes:
+    """Return SHA-256 of the server's certificate."""
+    from dsrsp.route_2b.tls import read_certificate_sha256
+
+    return read_certificate_sha256(folder / "route-2b/server.crt")
+
+
+async def measure(*, rounds: int, in_memory: bool) -> dict[str, Any]:
+    """Run both processes; this one asks."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_server_certificate(folder)
+        write_tls_files(folder / "tls", ["server", "client"])
+        memory = ["--memory"] if in_memory else []
+        answering = await asyncio.create_subprocess_exec(
+            *(sys.executable, __file__, "--answer", name, *memory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        if answering.stdin is None or answering.stdout is None:
+            sys.exit("no pipes to the process that answers")
+        try:
+            ports = json.loads(await answering.stdout.readline())
+            return await ask(folder, ports, rounds=rounds, in_memory=in_memory)
+        finally:
+            answering.stdin.close()
+            await answering.wait()
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    if options.answer is not None:
+        asyncio.run(answer(options.answer, in_memory=options.memory))
+        return
+    figures = asyncio.run(measure(rounds=options.rounds, in_memory=options.memory))
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:<24}{value:,.2f}" if isinstance(value, float) else f"{name:<24}{value}")
+
+
+if __name__ == "__main__":
+    main()

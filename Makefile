@@ -11,9 +11,9 @@ help: ## this list
 setup: ## make .venv with everything the project needs
 	@scripts/setup
 
-demo: ## the main job: OpenADR through the smart metering system and back
+demo: ## the main job: an event from an OpenADR VTN to an EV charger, by three ways (a minute)
 	@scripts/setup gateway,sim,openadr
-	@$(BIN)/smtunnel demo
+	@$(BIN)/smtunnel demo --picture build/demo.svg
 
 test: setup lint unit ## all checks and tests
 

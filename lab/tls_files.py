@@ -7,6 +7,7 @@ mutual TLS. The CA's own key is not kept: another folder, another CA.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from lab.errors import KeyFolderError
 
 _VALID_DAYS = 30
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
@@ -31,8 +33,16 @@ def write_tls_files(folder: Path, names: Iterable[str]) -> None:
         names: of the files; also the common names.
 
     Raises:
-        KeyFolderError: there is something in the folder already, or it cannot be written.
+        KeyFolderError: there is something in the folder already, it cannot be written, or a name
+            is used twice or cannot be a file's.
     """
+    names = list(names)
+    for name in names:
+        if not _NAME.fullmatch(name) or name == "ca" or names.count(name) > 1:
+            raise KeyFolderError(
+                f"{name!r} cannot be the name of a certificate's file: letters, digits, '-' and "
+                "'_', each name once, not 'ca'"
+            )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):

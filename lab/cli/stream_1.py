@@ -48,13 +48,17 @@ def stream_1() -> None:
 
 @stream_1.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def keys(folder: Path) -> None:
-    """Make a test CA and, from it, certificates and keys of a VTN and a VEN on this machine.
+@click.argument("names", nargs=-1)
+def keys(folder: Path, names: tuple[str, ...]) -> None:
+    """Make a test CA and, from it, certificates and keys for servers and clients on this machine.
 
-    FOLDER must be new or empty.
+    FOLDER must be new or empty. NAMES: of whom, vtn and ven if none is given; the files are
+    NAME.pem and NAME.key, and ca.pem. The OpenADR faces can use them too: specs/guides.
     """
-    write_tls_files(folder, (SERVER_NAME, CLIENT_NAME))
-    click.echo(f"{folder}: ca.pem, vtn.pem, vtn.key, ven.pem, ven.key")
+    wanted = names or (SERVER_NAME, CLIENT_NAME)
+    write_tls_files(folder, wanted)
+    files = [f"{name}.{suffix}" for name in wanted for suffix in ("pem", "key")]
+    click.echo(f"{folder}: ca.pem, {', '.join(files)}")
 
 
 def _octets(path: Path | None) -> bytes:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import sys
 from datetime import UTC, datetime, timedelta
@@ -94,8 +93,12 @@ def main() -> None:
     """Run one of them until Ctrl-C, or until its program lets go of it."""
     arguments = _arguments()
     logging.getLogger("openleadr").setLevel(logging.ERROR)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(_run(arguments))
+    except OSError as error:
+        sys.exit(f"{arguments.role}: {error}")
+    except KeyboardInterrupt:
+        pass
 
 
 if __name__ == "__main__":

@@ -97,6 +97,13 @@ def test_a_folder_in_use_is_not_taken(tls: Path) -> None:
         write_tls_files(tls, ("vtn",))
 
 
+@pytest.mark.parametrize("names", [("ca",), ("a/b",), ("..",), ("",), ("vtn", "vtn")])
+def test_a_name_that_cannot_be_a_files_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(KeyFolderError, match="cannot be the name"):
+        write_tls_files(tmp_path, names)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_without_keys_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(KeyFolderError, match="stream-1 keys"):
         server_tls(tmp_path)

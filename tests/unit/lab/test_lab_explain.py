@@ -304,3 +304,45 @@ def test_any_journal_is_read_or_refused(data):
 def test_missing_file_is_told(tmp_path):
     with pytest.raises(ExplainError, match="cannot read"):
         read_events([tmp_path / "none.journal"])
+
+
+def by_2b(number: int, body: bytes = MESSAGE, *, control: bool = False) -> str:
+    """Return what route 2b carries, as the journals write it: header and body."""
+    compression = Compression.CONTROL if control else Compression.NONE
+    header = FragmentHeader(Originator.CEM, compression, False, True, 0, number)
+    return (header.to_bytes() + body).hex()
+
+
+def test_up_by_route_2b(journals):
+    journals.message("cem", "queued", "up2", message_octets=len(MESSAGE))
+    more = {"tunnel_message_id": 6, "routes": "2b"}
+    journals.carrier("cem", "up2", by_2b(6), 31, number=6, route="2b", octets=250)
+    journals.message("dsrsp", "reassembled", "x-31-6", message_octets=len(MESSAGE))
+    receipt = build_control([Receipt((MessageName(6, 31),))])
+    for route, payload in (("2b", by_2b(1, receipt, control=True)), ("2b", "not hexadecimal")):
+        journals.carrier("dsrsp", f"~{payload[:3]}", payload, 77, control=True, route=route)
+    journals.message("cem", "reassembled", "up2", message_octets=len(MESSAGE), **more)
+    journey = explain(journals.events, "up2")
+    assert journey.device == DEVICE
+    assert [(d.route, d.chars) for d in journey.deliveries] == [("2b", 250)]
+    (step,) = (s for s in journey.steps if s.kind == "carrier")
+    assert (step.source, step.target, step.octets) == (Party.CEM, Party.DSRSP, 250)
+    assert step.title == "signed and sent by route 2b"
+    assert [s.title for s in journey.steps if s.kind == "control"] == ["receipt sent"]
+    assert journey.arrived_s == pytest.approx(0.002)
+    assert journey.octets_of("carrier") == (1, 250)
+    assert journey.octets_of("network") == (0, 0)
+    assert as_json_object(journey)["steps"][1]["route"] == "2b"
+
+
+def test_begun_by_route_2b_and_gone_on_by_2a(journals):
+    journals.message("dsrsp", "queued", "fell", message_octets=len(MESSAGE))
+    journals.carrier("dsrsp", "fell", by_2b(4), 60_000, route="2b", octets=250, attempt=1)
+    for event in send_down(journals):
+        if event.get("message_ref") == "abc":
+            event["message_ref"] = "fell"
+    journey = explain(journals.events, "fell")
+    assert [d.route for d in journey.deliveries] == ["2b", "2a", "2a", "2a"]
+    titles = [s.title for s in journey.steps if s.kind == "carrier"]
+    assert titles[:2] == ["signed and sent by route 2b", "fragment 0 handed on"]
+    assert journey.arrived_s is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 import uuid
@@ -101,7 +102,7 @@ def messages_of(workload: Workload, seed: int) -> list[StoryMessage]:
         return _recorded(Path(workload.folder))
     story = _story(seed)
     if workload.kind == "session":
-        return story
+        return list(story)
     if workload.kind == "message":
         event = next(one for one in story if one.name == "oadrDistributeEvent")
         octets = _of_size(event.octets, workload.message_octets)
@@ -110,6 +111,7 @@ def messages_of(workload: Workload, seed: int) -> list[StoryMessage]:
     return chosen * (workload.alerts_per_cem if workload.kind == "alert-storm" else 1)
 
 
+@functools.lru_cache(maxsize=4096)
 def cost_of(message: StoryMessage, route: Route) -> Cost:
     """Return what a message costs on a route.
 
@@ -183,13 +185,14 @@ def _octets_for(chars: int) -> bytes:
     return bytes((chars - HEADER_CHARS) // 4 * 3)
 
 
-def _story(seed: int) -> list[StoryMessage]:
+@functools.lru_cache(maxsize=64)
+def _story(seed: int) -> tuple[StoryMessage, ...]:
     numbers = random.Random(seed)  # noqa: S311 (identifiers of a simulation)
 
     def new_id() -> str:
         return str(uuid.UUID(int=numbers.getrandbits(128), version=4))
 
-    return make_story(_START + timedelta(minutes=numbers.randrange(100_000)), new_id)
+    return tuple(make_story(_START + timedelta(minutes=numbers.randrange(100_000)), new_id))
 
 
 def _of_size(event: bytes, octets: int) -> bytes:

@@ -35,7 +35,7 @@ name = "all"
 """
 
 
-def parse(text: str) -> object:
+def parse(text: str) -> Study:
     return parse_study(text, where="x.toml", folder=Path())
 
 
@@ -89,7 +89,9 @@ def test_routes_share_the_seed_and_nothing_else_does() -> None:
     cases = list(cases_of(study))
     assert len(cases) == 2 * 2 * 2 * 2
     assert [case.number for case in cases] == list(range(16))
-    seeds = {(case.workload.cems, case.repetition): set() for case in cases}
+    seeds: dict[tuple[int, int], set[int]] = {
+        (case.workload.cems, case.repetition): set() for case in cases
+    }
     for case in cases:
         seeds[case.workload.cems, case.repetition].add(case.seed)
     assert all(len(found) == 1 for found in seeds.values())
@@ -105,3 +107,28 @@ def test_the_hash_is_that_of_the_meaning_not_of_the_text() -> None:
 
 def test_the_published_data_dictionary_is_that_of_the_code() -> None:
     assert (ROOT / "specs/study-data.md").read_text(encoding="utf-8") == data_dictionary()
+
+
+def test_what_is_in_a_network_s_tables_can_be_varied_and_is_assumed_then() -> None:
+    text = SMALL.replace(
+        'name = "all"',
+        'name = "all"\none_at_a_time = true\n'
+        'vary = { "network.internet.offline_share" = [0.1, 0.2], "workload.cems" = [7] }',
+    )
+    study = parse_study(text, where="x.toml", folder=Path())
+    cases = [case for case in cases_of(study) if case.route.name == "2b"]
+    assert [case.varied for case in cases] == [
+        {},
+        {"network.internet.offline_share": "0.1"},
+        {"network.internet.offline_share": "0.2"},
+        {"workload.cems": "7"},
+    ]
+    share = cases[2].network.internet.offline_share
+    assert (share.value, share.standing.value) == (0.2, "assumed")
+    assert [case.workload.cems for case in cases] == [10, 10, 10, 7]
+
+
+@pytest.mark.parametrize("path", ["network.internat.offline_share", "network.internet.offline"])
+def test_a_path_that_leads_nowhere_is_told(path: str) -> None:
+    with pytest.raises(StudyFileError, match="off"):
+        parse(SMALL.replace('name = "all"', f'name = "all"\nvary = {{ "{path}" = [0.1] }}'))

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcc_sim.core.network.distributions import Constant
 from dcc_sim.core.network.profile import AlertStorm, BurstLoss, Parameter, Standing
 from dcc_sim.core.network.storm import AlertStormProtection
 from gbcs import EntityId
@@ -328,3 +330,30 @@ def test_receipts_and_responses_take_capacity_of_what_they_answer() -> None:
     assert arriving == pytest.approx(20.0, rel=0.05)
     assert loads["dcc"].capacity_per_s == pytest.approx(1620.0)
     assert loads["central-south down"].arriving_per_s.mean() > 0
+
+
+def test_over_an_internet_without_chance_the_model_is_the_software(constant: Network) -> None:
+    internet = Internet(
+        round_trip=assumed(Constant(value_s=0.2)),
+        loss_probability=assumed(0.0),
+        offline_share=assumed(0.0),
+        server_s=assumed(0.05),
+        server_messages_per_s=assumed(1e9),
+    )
+    network = msgspec.structs.replace(constant, internet=internet)
+    case = make_case(1, kind="registration", route=Route(name="2b", kind="2b"), network=network)
+    model, real = run(case), VirtualEngine().run(case, Surroundings())
+    for direction in ("down", "up"):
+        assert latencies(real, direction) == pytest.approx(latencies(model, direction), abs=1e-3)
+    assert counter(real, "internet_octets") > counter(model, "internet_octets") > 0
+    assert {row["transmissions"] for row in real.messages.to_pylist()} == {1}
+
+
+def test_a_home_without_internet_gets_its_messages_all_the_same() -> None:
+    network = Network(name="day", internet=Internet(offline_share=assumed(1.0)))
+    case = make_case(4, route=Route(name="2b", kind="2b"), network=network, spread_s=60.0)
+    tables = VirtualEngine().run(case, Surroundings())
+    rows = tables.messages.to_pylist()
+    assert [row["outcome"] for row in rows] == ["delivered"] * 8
+    assert all(1.0 < row["latency_s"] < 300.0 for row in rows)
+    assert tables.messages.equals(VirtualEngine().run(case, Surroundings()).messages)

@@ -24,8 +24,13 @@ _SIMPLIFIED = (
     "twice that, and so on; missing lists from the DSRSP are not told apart.",
     "Processors are infinitely fast, except in the live engine.",
     "A larger carrier, or a command without a transform, is taken to change nothing else.",
-    "Routes 2b and stream1 are modelled as times of the internet, losses, homes offline and the "
-    "DSRSP's server; no real home's line was measured.",
+    "In the fleet model, a receipt that comes late because of a queue makes no CEM repeat its "
+    "alert: what stands here for an overloaded system is better than what would happen.",
+    "Only the fleet model knows Stream 1, larger carriers, and commands without a transform. "
+    "Routes 2a and 2b are also carried out by the real software, on virtual time and live.",
+    "The internet is a round trip, lost packets, homes offline and the DSRSP's server; no real "
+    "home's line was measured. In the live engine a proxy with the same times stands for it.",
+    "Longer OpenADR messages are events with more intervals, which compress well.",
 )
 
 

@@ -178,6 +178,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._way.close()
         self._board.close()
         self._message_stored.set()
         self._store.close()
@@ -351,6 +352,7 @@ class Gateway:
             policy=config.send_policy(),
             random_fraction=lambda: int.from_bytes(self._random_octets(4), "big") / 2**32,
             limits=Limits(message_octets=config.message_octets, replay_window=config.replay_window),
+            gathers_receipts=True,
         )
 
     async def _acknowledge(self, ref: str, answers: str | None) -> None:

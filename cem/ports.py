@@ -135,6 +135,23 @@ class Store(Protocol):
         """Store all that an input changes, as one."""
         ...
 
+    def hold(self, changes: Changes) -> None:
+        """Take what an input changes; it is durable when the next ``commit`` or ``flush`` is.
+
+        All that is asked of the store shows it already. When that later one fails, what is held
+        stays, and comes first in the one after it.
+        """
+        ...
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is held."""
+        ...
+
+    def flush(self) -> None:
+        """Make durable what is held."""
+        ...
+
     def tunnel_rows(self) -> dict[str, bytes]:
         """Return the tunnel's own state."""
         ...

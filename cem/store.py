@@ -101,6 +101,8 @@ class SqliteStore:
         self._path = path
         self._replay_window = replay_window
         self._finished_messages = finished_messages
+        self._held: list[Changes] = []
+        self._lost_held = False
         if path != ":memory:":
             _make_private_file(path)
         try:
@@ -159,17 +161,47 @@ class SqliteStore:
             )
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Do something whole or not at all; what is held becomes durable with it."""
         with self._mapped_errors():
-            self._db.execute("BEGIN IMMEDIATE")
+            self._hold_again()
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("SAVEPOINT input")
                 yield
-                self._db.execute("COMMIT")
+                self._db.execute("RELEASE input")
+                if durable:
+                    self._db.execute("COMMIT")
+                    self._held.clear()
             except BaseException:
-                # A failed COMMIT may have rolled back on its own.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._take_back()
                 raise
+
+    def _take_back(self) -> None:
+        """Undo what was begun, but not what was held before."""
+        # A failed COMMIT may have rolled back on its own.
+        with contextlib.suppress(sqlite3.Error):
+            if self._held and self._db.in_transaction:
+                self._db.execute("ROLLBACK TO input")
+                self._db.execute("RELEASE input")
+                return
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._lost_held = bool(self._held)
+
+    def _hold_again(self) -> None:
+        """Take up what is held and was rolled back with a commit that failed."""
+        if not self._lost_held:
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for changes in self._held:
+                self._apply(changes)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._lost_held = False
 
     @contextlib.contextmanager
     def _mapped_errors(self) -> Iterator[None]:
@@ -185,10 +217,12 @@ class SqliteStore:
 
     def _read_one(self, query: str, *values: Any) -> Any:
         with self._mapped_errors():
+            self._hold_again()
             return self._one(query, *values)
 
     def _read_all(self, query: str, *values: Any) -> list[Any]:
         with self._mapped_errors():
+            self._hold_again()
             return self._db.execute(query, values).fetchall()
 
     def close(self) -> None:
@@ -228,28 +262,56 @@ class SqliteStore:
     def commit(self, changes: Changes) -> None:
         """Store all that an input changes, as one."""
         with self._transaction():
-            self._change_rows(changes.rows.items())
-            if changes.acknowledged is not None:
-                self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
-            self._add_received(changes.received)
-            for status in {status.ref: status for status in changes.statuses}.values():
-                self._save_status(status)
-            # A message that begins anew has its old alerts dropped before the new ones are added.
-            for status in changes.statuses:
-                if status.final or status.tunnel_message_id is None:
-                    self._db.execute("DELETE FROM alerts WHERE ref = ?", (status.ref,))
-            self._db.executemany(
-                "DELETE FROM alerts WHERE originator_counter = ?",
-                [(_octets(counter),) for counter in changes.done_alerts],
-            )
-            self._add_alerts(changes.alerts)
-            if changes.answer is not None:
-                self._add_answer(changes.answer)
-            self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", changes.labels)
-            if changes.offer is not None:
-                self._save_offer(changes.offer)
-            if any(status.final for status in changes.statuses):
-                self._prune_outgoing()
+            self._apply(changes)
+
+    def hold(self, changes: Changes) -> None:
+        """Take what an input changes; it is durable when the next ``commit`` or ``flush`` is."""
+        with self._transaction(durable=False):
+            self._apply(changes)
+        self._held.append(changes)
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is held."""
+        return bool(self._held)
+
+    def flush(self) -> None:
+        """Make durable what is held."""
+        if self._held:
+            with self._transaction():
+                pass
+
+    def abandon(self) -> None:
+        """Forget what is held, as a process that is killed does."""
+        self._held.clear()
+        self._lost_held = False
+        with self._mapped_errors():
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _apply(self, changes: Changes) -> None:
+        self._change_rows(changes.rows.items())
+        if changes.acknowledged is not None:
+            self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
+        self._add_received(changes.received)
+        for status in {status.ref: status for status in changes.statuses}.values():
+            self._save_status(status)
+        # A message that begins anew has its old alerts dropped before the new ones are added.
+        for status in changes.statuses:
+            if status.final or status.tunnel_message_id is None:
+                self._db.execute("DELETE FROM alerts WHERE ref = ?", (status.ref,))
+        self._db.executemany(
+            "DELETE FROM alerts WHERE originator_counter = ?",
+            [(_octets(counter),) for counter in changes.done_alerts],
+        )
+        self._add_alerts(changes.alerts)
+        if changes.answer is not None:
+            self._add_answer(changes.answer)
+        self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", changes.labels)
+        if changes.offer is not None:
+            self._save_offer(changes.offer)
+        if any(status.final for status in changes.statuses):
+            self._prune_outgoing()
 
     def _change_rows(self, rows: Iterable[tuple[str, bytes | None]]) -> None:
         for key, octets in rows:

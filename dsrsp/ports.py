@@ -121,6 +121,23 @@ class Storage(Protocol):
         """Keep what one input changed, all of it or nothing."""
         ...
 
+    def hold(self, changes: Changes, *, now: float) -> None:
+        """Take what an input changed; it is durable when the next ``keep`` or ``flush`` is.
+
+        All that is asked of the storage shows it already. When that later one fails, what is held
+        stays, and comes first in the one after it.
+        """
+        ...
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is held."""
+        ...
+
+    def flush(self) -> None:
+        """Make durable what is held."""
+        ...
+
     def forget_finished(self, *, before: float, requests_before: float) -> int:
         """Drop messages, and requests, that ended before a time; return how many messages."""
         ...

@@ -98,6 +98,8 @@ class SqliteStore:
 
     def __init__(self, path: str, *, supplier_id: EntityId) -> None:
         self._path = path
+        self._held: list[tuple[Changes, float]] = []
+        self._lost_held = False
         try:
             if path != ":memory:":
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -145,19 +147,51 @@ class SqliteStore:
             raise StorageError(f"{self._path}: {error}{hint}") from None
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Do something whole or not at all; what is held becomes durable with it."""
         with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
+            self._hold_again()
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("SAVEPOINT input")
                 yield
-                self._db.execute("COMMIT")
+                self._db.execute("RELEASE input")
+                if durable:
+                    self._db.execute("COMMIT")
+                    self._held.clear()
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._take_back()
                 raise
+
+    def _take_back(self) -> None:
+        """Undo what was begun, but not what was held before."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._held and self._db.in_transaction:
+                self._db.execute("ROLLBACK TO input")
+                self._db.execute("RELEASE input")
+                return
+        # A failed COMMIT may have rolled back on its own.
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._lost_held = bool(self._held)
+
+    def _hold_again(self) -> None:
+        """Take up what is held and was rolled back with a commit that failed."""
+        if not self._lost_held:
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for changes, now in self._held:
+                self._apply(changes, now)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._lost_held = False
 
     def _all(self, query: str, *values: object) -> list[Any]:
         with self._errors():
+            self._hold_again()
             return self._db.execute(query, values).fetchall()
 
     def close(self) -> None:
@@ -201,27 +235,55 @@ class SqliteStore:
     def keep(self, changes: Changes, *, now: float) -> None:
         """Keep what one input changed, all of it or nothing."""
         with self._transaction():
-            for key, octets in changes.tunnel.items():
-                if octets is None:
-                    self._db.execute("DELETE FROM tunnel WHERE key = ?", (key,))
-                else:
-                    self._db.execute("INSERT OR REPLACE INTO tunnel VALUES (?, ?)", (key, octets))
-            for sent in changes.sent:
-                self._put_message(sent, now)
-            for request in changes.requests:
-                self._put_request(request, now)
-            self._db.executemany(
-                "INSERT INTO received (ref, device, message, received_at, route) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [
-                    (m.ref, m.device.octets, m.message, m.received_at, int(m.route))
-                    for m in changes.received
-                ],
-            )
-            for record in changes.offers:
-                self._put_offer(record)
-            if changes.acknowledged is not None:
-                self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
+            self._apply(changes, now)
+
+    def hold(self, changes: Changes, *, now: float) -> None:
+        """Take what an input changed; it is durable when the next `keep` or `flush` is."""
+        with self._transaction(durable=False):
+            self._apply(changes, now)
+        self._held.append((changes, now))
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is held."""
+        return bool(self._held)
+
+    def flush(self) -> None:
+        """Make durable what is held."""
+        if self._held:
+            with self._transaction():
+                pass
+
+    def abandon(self) -> None:
+        """Forget what is held, as a process that is killed does."""
+        self._held.clear()
+        self._lost_held = False
+        with self._errors():
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _apply(self, changes: Changes, now: float) -> None:
+        for key, octets in changes.tunnel.items():
+            if octets is None:
+                self._db.execute("DELETE FROM tunnel WHERE key = ?", (key,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO tunnel VALUES (?, ?)", (key, octets))
+        for sent in changes.sent:
+            self._put_message(sent, now)
+        for request in changes.requests:
+            self._put_request(request, now)
+        self._db.executemany(
+            "INSERT INTO received (ref, device, message, received_at, route) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [
+                (m.ref, m.device.octets, m.message, m.received_at, int(m.route))
+                for m in changes.received
+            ],
+        )
+        for record in changes.offers:
+            self._put_offer(record)
+        if changes.acknowledged is not None:
+            self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
 
     def _put_offer(self, record: RouteRecord) -> None:
         device = record.device.octets

@@ -47,6 +47,10 @@ from smtunnel.send_events import Transmit
 logger = logging.getLogger("dsrsp")
 
 _FORGET_EVERY_S: Final = 86_400.0
+_SETTLE_S: Final = 0.02
+"""So long after a message has come by route 2b its receipt goes, in seconds: by then the
+application has most likely answered, what came meanwhile shares the write to the disk, and the
+receipts one message."""
 _LOOK_EVERY_S: Final = 60.0
 """The longest sleep while anything is due later."""
 _PUT_OFF: Final = frozenset({IgnoreReason.BUSY, IgnoreReason.TOO_MANY_PEERS})
@@ -129,6 +133,9 @@ class Tunnel:
         self._routes: RouteCarrier | None = None
         # Who is connected by route 2b, and how long a message it takes there.
         self._up: dict[EntityId, int] = {}
+        # What is to be done when what is held is durable.
+        self._undone: list[Callable[[], None]] = []
+        self._settling: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._forgot_at = clock()
@@ -153,6 +160,12 @@ class Tunnel:
         self._requests = self._routes = None
         if self._timer is not None:
             self._timer.cancel()
+        if self._settling is not None:
+            self._settling.cancel()
+            try:
+                self._storage.flush()
+            except StorageError as error:
+                logger.error("what came last has no receipt, and comes again: %s", error)
         self._echoes.close()
 
     def _open(self, now: float) -> Endpoint:
@@ -165,6 +178,7 @@ class Tunnel:
             random_fraction=self._random_fraction,
             limits=receive_limits(config),
             receipts=receipt_settings(config),
+            gathers_receipts=True,
         )
         try:
             effects = endpoint.restore(self._storage.tunnel_rows(), now)
@@ -198,6 +212,7 @@ class Tunnel:
         answered: SentMessage | None = None,
         offer: RouteRecord | None = None,
         may_refuse: bool = False,
+        hold: bool = False,
     ) -> Effects:
         """Let the end take an input; on return all that it changed is stored, and being done.
 
@@ -208,6 +223,8 @@ class Tunnel:
             answered: a sent message that is answered.
             offer: a route offer that is new, or its new state.
             may_refuse: whether the end may refuse the input, with nothing changed.
+            hold: whether it is enough that it is durable, and acted upon, soon; not for whole
+                messages and requests.
 
         Raises:
             StorageError: nothing is changed.
@@ -220,6 +237,7 @@ class Tunnel:
             answered=answered,
             offer=offer,
             may_refuse=may_refuse,
+            hold=hold,
         )
         # Whatever was given out just now waits for its turn to run, and is withdrawn here.
         self._end_overdue()
@@ -234,6 +252,7 @@ class Tunnel:
         answered: SentMessage | None = None,
         offer: RouteRecord | None = None,
         may_refuse: bool = False,
+        hold: bool = False,
     ) -> Effects:
         now = self._clock()
         try:
@@ -245,24 +264,59 @@ class Tunnel:
                 changes = self._changes(
                     effects, effects.transmits, now, request, acknowledged, answered, offer
                 )
-                self._store(changes, now)
+                # A message that is handed out must keep its name; a request must not run before it
+                # is durable.
+                hold = hold and not (changes.requests or changes.received)
+                self._store(changes, now, hold=hold)
             except BaseException as error:
                 if not (may_refuse and isinstance(error, LocalError)):
                     # What the end remembers is ahead of the disk: what is stored counts.
                     self._endpoint = None
                 raise
-            self._act(effects, changes, effects.transmits, now)
+            act = functools.partial(self._act, effects, changes, effects.transmits, now)
+            if hold:
+                self._undone.append(act)
+            else:
+                self._do_undone()
+                act()
+            if self._undone or endpoint.owes_receipts:
+                self._settle_in(_SETTLE_S)
         finally:
             self._schedule()
         return effects
 
-    def _store(self, changes: Changes, now: float) -> None:
+    def _do_undone(self) -> None:
+        while self._undone and not self._storage.holds:
+            self._undone.pop(0)()
+
+    def _settle_in(self, delay_s: float) -> None:
+        """Let what is held be durable, and receipts go, when others have had their turn."""
+        if self._settling is None and self._requests is not None:
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(delay_s, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        try:
+            self._storage.flush()
+            self._do_undone()
+            if self._endpoint is not None and self._endpoint.owes_receipts:
+                self._do(lambda endpoint, now: endpoint.give_receipts(now))
+        except StorageError as error:
+            logger.error("what came by route 2b waits for the disk: %s", error)
+            self._settle_in(self._config.retry_first_s)
+
+    def _store(self, changes: Changes, now: float, *, hold: bool = False) -> None:
         if (wall_ahead_s := self._clock.moved()) is not None:
             logger.warning("the wall clock was set: it is %+.1f s from ours", wall_ahead_s)
             self._storage.keep_wall_ahead(wall_ahead_s)
             self._clock.note(wall_ahead_s)
-        if changes:
+        if changes and hold:
+            self._storage.hold(changes, now=now)
+        elif changes:
             self._storage.keep(changes, now=now)
+        elif not hold:
+            self._storage.flush()
 
     def _changes(
         self,
@@ -591,7 +645,8 @@ class Tunnel:
                 originator_counter=originator_counter,
                 now=now,
                 busy=full is not None,
-            )
+            ),
+            hold=True,
         )
 
     def written(self, originator_counter: int) -> None:
@@ -600,7 +655,7 @@ class Tunnel:
         Raises:
             StorageError: nothing is changed.
         """
-        self._do(lambda endpoint, now: endpoint.on_transmitted(originator_counter, now))
+        self._do(lambda endpoint, now: endpoint.on_transmitted(originator_counter, now), hold=True)
 
     def route_up(self, device: EntityId, message_octets: int) -> None:
         """Note that a device is connected, and how long a message it takes.

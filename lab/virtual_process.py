@@ -21,6 +21,10 @@ S = TypeVar("S", bound="_Closable")
 
 
 class _Closable(Protocol):
+    def abandon(self) -> None:
+        """Forget what is not durable yet."""
+        ...
+
     def close(self) -> None:
         """Let go of everything."""
         ...
@@ -194,6 +198,8 @@ class StateHome(Generic[S]):
     def _left(self) -> None:
         if not self._in_memory:
             self.close()
+        elif self._store is not None:
+            self._store.abandon()
 
 
 class VirtualProcess(Generic[G]):

@@ -254,7 +254,7 @@ class VirtualSystem:
             lambda: DsrspStore(config.state, supplier_id=config.supplier_id),
             in_memory=self.settings.folder is None,
             refusal=lambda: StorageError("the process has ended"),
-            writes=frozenset({"keep"}),
+            writes=frozenset({"keep", "flush"}),
         )
         stack.callback(home.close)
 
@@ -316,7 +316,7 @@ class VirtualSystem:
             ),
             in_memory=settings.folder is None,
             refusal=lambda: StoreError("the process has ended"),
-            writes=frozenset({"commit"}),
+            writes=frozenset({"commit", "flush"}),
         )
         stack.callback(home.close)
 

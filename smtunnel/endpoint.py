@@ -79,6 +79,7 @@ class Endpoint:
         random_fraction: Callable[[], float],
         limits: Limits | None = None,
         receipts: ReceiptSettings | None = None,
+        gathers_receipts: bool = False,
     ) -> None:
         """Begin knowing nothing; restore comes before anything else.
 
@@ -91,6 +92,8 @@ class Endpoint:
             limits: bounds on what is held of incomplete messages.
             receipts: when receipts go out; by default batched at the DSRSP, and never at a CEM,
                 whose answers say what has arrived.
+            gathers_receipts: True to give receipts for what came by route 2b only when
+                give_receipts is called, soon; False: with whatever is called.
         """
         limits = limits or Limits()
         other = Originator.CEM if side is Originator.DSRSP else Originator.DSRSP
@@ -115,6 +118,7 @@ class Endpoint:
             dictionaries=tuple(sorted(DICTIONARIES)),
         )
         self._outbound = Outbound(sender, side, carrier_of(side), own)
+        self._gathers_receipts = gathers_receipts
 
     @property
     def reassembler(self) -> Reassembler:
@@ -304,6 +308,15 @@ class Endpoint:
         self._inbound.receive(work, peer, payload, originator_counter, busy=busy)
         return self._finish(work)
 
+    @property
+    def owes_receipts(self) -> bool:
+        """Whether give_receipts has something to give."""
+        return self._inbound.owes_prompt_receipts
+
+    def give_receipts(self, now: float) -> Effects:
+        """Give the receipts that are due for what came by route 2b."""
+        return self._finish(Work(now), prompt_receipts=True)
+
     def route_up(self, peer: bytes, now: float, *, message_octets: int) -> Effects:
         """Note that route 2b to a peer stands: both ends have proved who they are.
 
@@ -372,10 +385,14 @@ class Endpoint:
 
     # What happens inside
 
-    def _finish(self, work: Work) -> Effects:
+    def _finish(self, work: Work, *, prompt_receipts: bool = False) -> Effects:
         for peer, record in work.records:
             self._take_record(work, peer, record)
-        self._inbound.flush(work, self._outbound.sender.takes_receipts)
+        self._inbound.flush(
+            work,
+            self._outbound.sender.takes_receipts,
+            prompt_receipts=prompt_receipts or not self._gathers_receipts,
+        )
         self._outbound.flush(work)
         return work.effects()
 

@@ -195,15 +195,23 @@ class Inbound:
             self.batcher.delivered(peer, name, work.now, control=control)
             work.owed.add(peer)
 
-    def flush(self, work: Work, prompt: Callable[[bytes], bool | None]) -> None:
+    @property
+    def owes_prompt_receipts(self) -> bool:
+        """Whether receipts for what came by route 2b are due."""
+        return any(True for _ in self._prompt.due())
+
+    def flush(
+        self, work: Work, prompt: Callable[[bytes], bool | None], *, prompt_receipts: bool = True
+    ) -> None:
         """Let go of the receipts and missing lists whose time has come, or that may go along.
 
         Args:
             work: gathers it.
             prompt: tells whether receipts may go to a peer over route 2b now: None: there is no
                 route 2b to it; False: there are still others on their way.
+            prompt_receipts: False to let those for route 2b wait.
         """
-        for peer in self._prompt.due():
+        for peer in self._prompt.due() if prompt_receipts else ():
             may_go = prompt(peer)
             if may_go is not False:
                 receipts = self._prompt.take(peer)
@@ -213,7 +221,7 @@ class Inbound:
             work.to_tell[peer] = [*owed, *work.to_tell.get(peer, ())]
             work.owed.add(peer)
         for peer, records in work.to_tell.items():
-            if prompt(peer):
+            if prompt_receipts and prompt(peer):
                 records[:0] = self._prompt.take(peer)
             if receipts := self.batcher.take(peer):
                 records[:0] = receipts

@@ -64,6 +64,8 @@ class TunnelEnd:
         self._offers = offers
         self._told = told
         self._up: int | None = None
+        # What is to be told when what is held is durable.
+        self._untold: list[Effects] = []
         self._endpoint: Endpoint | None = None
         self._failed_at: float | None = None
 
@@ -159,13 +161,32 @@ class TunnelEnd:
     def receive_message(
         self, payload: bytes, originator_counter: int, now: float, *, busy: bool
     ) -> Effects:
-        """Take a whole message that the other end has signed; receipts are among the transmits."""
+        """Take a whole message that the other end has signed.
+
+        For the application it is stored at once. What a control message brings, and all receipts,
+        wait for `settle`, which is to be called soon: by then the application may have answered,
+        and what comes together is stored together.
+        """
         return self.work(
             lambda endpoint: endpoint.on_message(
                 self._peer, payload, originator_counter=originator_counter, now=now, busy=busy
             ),
             now,
+            hold=True,
         )
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether `settle` has something to do."""
+        owes = self._endpoint is not None and self._endpoint.owes_receipts
+        return owes or self._store.holds or bool(self._untold)
+
+    def settle(self, now: float) -> None:
+        """Make durable what is held, do what waits for that, and give the receipts."""
+        self._store.flush()
+        self._tell_untold()
+        if self._endpoint is not None and self._endpoint.owes_receipts:
+            self.work(lambda endpoint: endpoint.give_receipts(now), now)
 
     def route_up(self, message_octets: int, now: float) -> None:
         """Note that route 2b stands, and how long a message the other end takes there."""
@@ -181,7 +202,7 @@ class TunnelEnd:
 
     def written(self, originator_counter: int, now: float) -> None:
         """Note that the connection of route 2b has taken a message."""
-        self.work(lambda endpoint: endpoint.on_transmitted(originator_counter, now), now)
+        self.work(lambda endpoint: endpoint.on_transmitted(originator_counter, now), now, hold=True)
 
     # Time
 
@@ -202,6 +223,8 @@ class TunnelEnd:
         do: Callable[[Endpoint], Effects],
         now: float,
         more: Callable[[Effects], Changes] = lambda _: NO_CHANGES,
+        *,
+        hold: bool = False,
     ) -> Effects:
         """Let the endpoint do something, and store what comes of it.
 
@@ -209,6 +232,8 @@ class TunnelEnd:
             do: is given the endpoint.
             now: seconds since 1970.
             more: returns what else is to be stored, as one with it: not rows, statuses or alerts.
+            hold: True where it is enough that it is durable, and told, by the next `settle`; not
+                for whole messages and alerts.
 
         Raises:
             StoreError: the store fails.
@@ -221,7 +246,12 @@ class TunnelEnd:
             offer = None
             if effects.news:
                 effects, offer = self._hear(endpoint, effects, now)
-            self._commit(effects, now, changes if offer is None else replace(changes, offer=offer))
+            # A message that was handed out must keep its name, and an alert its place.
+            hold = hold and not (
+                effects.received or any(t.route is Route.ROUTE_2A for t in effects.transmits)
+            )
+            changes = changes if offer is None else replace(changes, offer=offer)
+            self._commit(effects, now, changes, hold=hold)
         except BaseException as error:
             self._endpoint, self._failed_at = None, now
             if isinstance(error, GbcsError):
@@ -229,8 +259,16 @@ class TunnelEnd:
             raise
         if offer is not None:
             self._offers.known = offer
-        self._told(effects)
+        if hold:
+            self._untold.append(effects)
+        else:
+            self._tell_untold()
+            self._told(effects)
         return effects
+
+    def _tell_untold(self) -> None:
+        while self._untold and not self._store.holds:
+            self._told(self._untold.pop(0))
 
     def _hear(
         self, endpoint: Endpoint, effects: Effects, now: float
@@ -269,7 +307,7 @@ class TunnelEnd:
             self._told(effects)
         return self._endpoint
 
-    def _commit(self, effects: Effects, now: float, more: Changes) -> None:
+    def _commit(self, effects: Effects, now: float, more: Changes, *, hold: bool = False) -> None:
         changes = replace(
             more,
             rows=effects.saves,
@@ -281,7 +319,12 @@ class TunnelEnd:
                 if transmit.route is Route.ROUTE_2A
             ),
         )
-        if changes != NO_CHANGES:
+        if changes == NO_CHANGES:
+            if not hold:
+                self._store.flush()
+        elif hold:
+            self._store.hold(changes)
+        else:
             self._store.commit(changes)
 
 

@@ -25,6 +25,13 @@ from smtunnel.send_events import Transmit
 
 logger = logging.getLogger("cem")
 
+SETTLE_S = 0.02
+"""So long after a message has come its receipt goes, in seconds: by then the application has most
+likely answered, what came meanwhile shares the write to the disk, and the receipts one message."""
+
+SETTLE_AGAIN_S = 1.0
+"""The same after the store has failed."""
+
 
 class Route2bWay:
     """Carries whole messages over the internet, while a connection stands.
@@ -61,6 +68,7 @@ class Route2bWay:
         self._teller = teller
         self._busy = busy
         self._clock = clock
+        self._settling: asyncio.TimerHandle | None = None
         self.up = asyncio.Event()
         """Set while a connection stands."""
         self._followed: RouteOffer | None = None
@@ -119,6 +127,30 @@ class Route2bWay:
         except (StoreError, AlertError) as error:
             logger.error("cannot note that a message has gone by route 2b: %s", error)
         self._pump()
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        """Let what was taken be durable, and its receipts go, when others have had their turn."""
+        if self._settling is None and self._tunnel.unsettled:
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(SETTLE_S, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        try:
+            self._tunnel.settle(self._clock())
+        except (StoreError, AlertError) as error:
+            logger.error("what came by route 2b waits for the store: %s", error)
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(SETTLE_AGAIN_S, self._settle)
+
+    def close(self) -> None:
+        """Leave what is held durable, if that is possible."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settle()
+            if self._settling is not None:
+                self._settling.cancel()
 
     # What the client tells
 
@@ -139,6 +171,7 @@ class Route2bWay:
             )
         except (StoreError, AlertError) as error:
             logger.error("a message by route 2b is not taken: %s", error)
+        self._settle_soon()
         # Whoever floods us must not keep everybody else from their turn.
         await asyncio.sleep(0)
 

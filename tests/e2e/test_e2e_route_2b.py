@@ -192,6 +192,11 @@ async def test_falls_back_and_returns(new_system: Callable[..., LocalSystem]) ->
             assert await down_and_up(system) == ("2b", "2b")
             proxy.target = ("127.0.0.1", 1)
             proxy.cut()
+            async with system.control("dsrsp") as dsrsp, system.control("cem") as cem:
+                while (await dsrsp.route())["cems"][0]["connected"]:
+                    pass
+                while (await cem.route())["state"] == "up":
+                    pass
             assert await down_and_up(system, RouteChoice.AUTO) == ("2a", "2a")
             proxy.target = target
             assert await down_and_up(system) == ("2b", "2b")

@@ -87,7 +87,8 @@ def test_the_internets_delay_is_what_a_message_takes() -> None:
             return took
 
     for seconds, routes in run_virtual(main()):
-        assert abs(seconds - 0.5) < 0.001
+        # And the moment in which receipts are gathered.
+        assert 0.5 <= seconds < 0.53
         assert routes == {Route.ROUTE_2B}
 
 

@@ -165,6 +165,9 @@ class Store:
     def read(self):
         return tuple(self.kept)
 
+    def abandon(self) -> None:
+        """All is kept at once."""
+
     def close(self):
         self.closed += 1
 

@@ -329,7 +329,7 @@ def fits(found: Sequence[Fit], title: str) -> Figure:
         )
         for fit in found
     ]
-    return quantiles(pairs, title, "measured", "fitted")
+    return quantiles(pairs, title, "software", "fitted")
 
 
 def swings(found: Sequence[Swing], base_s: float, title: str, xlabel: str) -> Figure:

@@ -68,6 +68,8 @@ _SIGNATURE: Final = f"{{{XML_SIGNATURE}}}Signature"
 _RESPONSE: Final = f"{{{EI}}}eiResponse"
 _REQUEST_ID: Final = f"{{{PYLD}}}requestID"
 _CREATED: Final = f"{{{EI}}}createdDateTime"
+_ABOUT: Final = ("eiTarget", "reportSubject", "reportDataSource")
+"""Elements in which a venID says whom something is about, and not who speaks."""
 _DURATION: Final = re.compile(
     r"P(?:(?P<w>\d{1,4})W)?(?:(?P<d>\d{1,6})D)?"
     r"(?:T(?:(?P<h>\d{1,6})H)?(?:(?P<m>\d{1,6})M)?(?:(?P<s>\d{1,8}(?:\.\d{1,6})?)S)?)?"
@@ -184,9 +186,9 @@ def parse_untrusted_payload(octets: bytes) -> Payload:
         answered_request_id=_answered(scope, response),
         response_code=0 if response is None else _code(response),
         response_description="" if response is None else _text(response, description),
-        ven_id=_text(scope, f"{{{EI}}}venID"),
-        vtn_id=_text(scope, f"{{{EI}}}vtnID"),
-        registration_id=_text(scope, f"{{{EI}}}registrationID"),
+        ven_id=_identity(element, "venID"),
+        vtn_id=_identity(element, "vtnID"),
+        registration_id=_identity(element, "registrationID"),
         report_request_ids=_report_request_ids(element),
         events=tuple(_events(element)),
         poll_interval_s=_poll_interval(element),
@@ -223,7 +225,31 @@ def _short(tag: object) -> str:
 
 def _text(scope: etree._Element, tag: str) -> str:
     child = next(scope.iterchildren(tag), None)
-    return "" if child is None or child.text is None else child.text.strip()
+    return "" if child is None else _content(child)
+
+
+def _content(element: etree._Element) -> str:
+    if next(element.iterchildren(etree.Element), None) is not None:
+        raise PayloadRefused(f"{_short(element.tag)} holds elements, expected a text")
+    # A remark may stand in the middle of a text, and other readers take what is around it.
+    return "".join((element.text or "", *(child.tail or "" for child in element))).strip()
+
+
+def _identity(element: etree._Element, name: str) -> str:
+    """Return who a payload says that it is from, or about: one text, wherever it stands.
+
+    Other readers may look for it at another place, or without its namespace: a payload that
+    names two would be one party's here and another's there.
+    """
+    named = {
+        _content(found)
+        for found in element.iter(f"{{*}}{name}")
+        if not any(etree.QName(parent).localname in _ABOUT for parent in found.iterancestors())
+    }
+    named.discard("")
+    if len(named) > 1:
+        raise PayloadRefused(f"it names more than one {name}")
+    return named.pop() if named else ""
 
 
 def _code(response: etree._Element) -> int:
@@ -242,8 +268,8 @@ def _answered(scope: etree._Element, response: etree._Element | None) -> str:
 
 
 def _report_request_ids(element: etree._Element) -> tuple[str, ...]:
-    found = (item.text or "" for item in element.iter(f"{{{EI}}}reportRequestID"))
-    return tuple(dict.fromkeys(text.strip() for text in found if text.strip()))
+    found = (_content(item) for item in element.iter(f"{{{EI}}}reportRequestID"))
+    return tuple(dict.fromkeys(text for text in found if text))
 
 
 def _events(element: etree._Element) -> Iterator[EventVersion]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openleadr.messaging import validate_xml_schema
+from openleadr.messaging import parse_message, validate_xml_schema
 
 from openadr_xml import (
     MAX_PAYLOAD_OCTETS,
@@ -57,6 +57,7 @@ POLL = building.poll("V")
             "nested deeper",
         ),
         (building.response(200, "OK").replace(b">200<", b">two<"), "three digits"),
+        (POLL.replace(b">V<", b">V<a>2</a><"), "holds elements"),
     ],
 )
 def test_what_is_no_payload_is_refused_with_the_reason(octets: bytes, words: str) -> None:
@@ -149,3 +150,35 @@ def test_an_answer_can_name_another_request(xml: Any, read: Read) -> None:
 )
 def test_durations(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("remark", [b"<!-- -->", b"<?a b?>"])
+def test_a_remark_cannot_hide_who_speaks(xml: Any, remark: bytes) -> None:
+    for hiding, meant in ((remark + b"VEN2", "VEN2"), (b"VEN1" + remark + b"2", "VEN12")):
+        octets = xml.update_report().replace(b">VEN1<", b">" + hiding + b"<")
+        validate_xml_schema(octets)
+        # What another reader takes it for.
+        assert parse_message(octets)[1]["ven_id"] == meant
+        assert parse_untrusted_payload(octets).ven_id == meant
+
+
+@pytest.mark.parametrize("name", ["venID", "registrationID"])
+def test_a_payload_speaks_for_one_alone(xml: Any, name: str) -> None:
+    octets = xml.cancel_registration()
+    tag = f"<ei:{name}>".encode()
+    start = octets.index(tag)
+    end = octets.index(b"</ei:" + name.encode()) + len(tag) + 1
+    own, other = octets[start:end], f"<ei:{name}>OTHER</ei:{name}>".encode()
+    for twice in (own + other, other + own, own + other.replace(b"ei:", b"oadr:")):
+        with pytest.raises(PayloadRefused, match=f"more than one {name}"):
+            parse_untrusted_payload(octets.replace(own, twice))
+    assert parse_untrusted_payload(octets.replace(own, own + own)).kind
+    other = other.replace(b"ei:", b"oadr:")
+    hidden = parse_untrusted_payload(octets.replace(own, other))
+    assert "OTHER" in (hidden.ven_id, hidden.registration_id)
+
+
+def test_a_target_is_not_who_speaks(xml: Any) -> None:
+    event = parse_untrusted_payload(xml.event())
+    assert b"venID>VEN1<" in event.octets
+    assert event.ven_id == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from collections import Counter
@@ -97,6 +98,7 @@ class Gateway:
         self._alert_added = asyncio.Event()
         self._message_stored = asyncio.Event()
         self._deadline_changed = asyncio.Event()
+        self._looks_at = math.inf
         self._last_handed_over = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._open = False
@@ -372,15 +374,21 @@ class Gateway:
                 self._alert_added.set()
         if effects.news:
             self._way.follow(self._offers.followed)
-        self._deadline_changed.set()
+        deadline = self._tunnel.get_timer()
+        if deadline is not None and deadline < self._looks_at:
+            # When it comes later than that, it is looked at in time anyway.
+            self._deadline_changed.set()
 
     async def _run_deadlines(self) -> None:
         while True:
             self._deadline_changed.clear()
             deadline = self._tunnel.get_timer()
             delay_s = None
+            self._looks_at = math.inf
             if deadline is not None:
-                delay_s = min(max(deadline - self._clock(), 0.0), _TIMER_STEP_S)
+                now = self._clock()
+                delay_s = min(max(deadline - now, 0.0), _TIMER_STEP_S)
+                self._looks_at = now + delay_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._deadline_changed.wait()

@@ -167,10 +167,13 @@ class SqliteStore:
             self._hold_again()
             if not self._db.in_transaction:
                 self._db.execute("BEGIN IMMEDIATE")
+            beside = bool(self._held)
             try:
-                self._db.execute("SAVEPOINT input")
+                if beside:
+                    self._db.execute("SAVEPOINT input")
                 yield
-                self._db.execute("RELEASE input")
+                if beside:
+                    self._db.execute("RELEASE input")
                 if durable:
                     self._db.execute("COMMIT")
                     self._held.clear()
@@ -293,21 +296,25 @@ class SqliteStore:
         self._change_rows(changes.rows.items())
         if changes.acknowledged is not None:
             self._db.execute("DELETE FROM received WHERE ref = ?", (changes.acknowledged,))
-        self._add_received(changes.received)
+        if changes.received:
+            self._add_received(changes.received)
         for status in {status.ref: status for status in changes.statuses}.values():
             self._save_status(status)
         # A message that begins anew has its old alerts dropped before the new ones are added.
         for status in changes.statuses:
             if status.final or status.tunnel_message_id is None:
                 self._db.execute("DELETE FROM alerts WHERE ref = ?", (status.ref,))
-        self._db.executemany(
-            "DELETE FROM alerts WHERE originator_counter = ?",
-            [(_octets(counter),) for counter in changes.done_alerts],
-        )
-        self._add_alerts(changes.alerts)
+        if changes.done_alerts:
+            self._db.executemany(
+                "DELETE FROM alerts WHERE originator_counter = ?",
+                [(_octets(counter),) for counter in changes.done_alerts],
+            )
+        if changes.alerts:
+            self._add_alerts(changes.alerts)
         if changes.answer is not None:
             self._add_answer(changes.answer)
-        self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", changes.labels)
+        if changes.labels:
+            self._db.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?)", changes.labels)
         if changes.offer is not None:
             self._save_offer(changes.offer)
         if any(status.final for status in changes.statuses):

@@ -153,10 +153,13 @@ class SqliteStore:
             self._hold_again()
             if not self._db.in_transaction:
                 self._db.execute("BEGIN IMMEDIATE")
+            beside = bool(self._held)
             try:
-                self._db.execute("SAVEPOINT input")
+                if beside:
+                    self._db.execute("SAVEPOINT input")
                 yield
-                self._db.execute("RELEASE input")
+                if beside:
+                    self._db.execute("RELEASE input")
                 if durable:
                     self._db.execute("COMMIT")
                     self._held.clear()
@@ -268,18 +271,20 @@ class SqliteStore:
                 self._db.execute("DELETE FROM tunnel WHERE key = ?", (key,))
             else:
                 self._db.execute("INSERT OR REPLACE INTO tunnel VALUES (?, ?)", (key, octets))
-        for sent in changes.sent:
+        # Of several states that one input brings only the last is of interest later.
+        for sent in {sent.status.ref: sent for sent in changes.sent}.values():
             self._put_message(sent, now)
         for request in changes.requests:
             self._put_request(request, now)
-        self._db.executemany(
-            "INSERT INTO received (ref, device, message, received_at, route) "
-            "VALUES (?, ?, ?, ?, ?)",
-            [
-                (m.ref, m.device.octets, m.message, m.received_at, int(m.route))
-                for m in changes.received
-            ],
-        )
+        if changes.received:
+            self._db.executemany(
+                "INSERT INTO received (ref, device, message, received_at, route) "
+                "VALUES (?, ?, ?, ?, ?)",
+                [
+                    (m.ref, m.device.octets, m.message, m.received_at, int(m.route))
+                    for m in changes.received
+                ],
+            )
         for record in changes.offers:
             self._put_offer(record)
         if changes.acknowledged is not None:

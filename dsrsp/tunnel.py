@@ -402,9 +402,6 @@ class Tunnel:
     # Time
 
     def _schedule(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._requests is None:
             return
         delay_s: float | None = self._config.retry_max_s
@@ -415,9 +412,16 @@ class Tunnel:
                 delays.append(deadline - self._wall())
             # Somebody may set the wall clock meanwhile.
             delay_s = max(0.0, min(*delays, _LOOK_EVERY_S)) if delays else None
-        if delay_s is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self._on_timer)
+        if delay_s is None:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                # It looks again when it comes.
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -5,8 +5,10 @@ XML. By route 2b: two whole gateways with their stores, the DSRSP's and the CEM'
 the request to the answer in the hands of the application that asked; both ends acknowledge each
 message. Over HTTPS: aiohttp at both ends, mutual TLS 1.3, the connection kept alive.
 
-Usage: .venv/bin/python scripts/measure_route_2b_latency.py [--rounds 2000] [--memory] [--json]
---memory keeps the gateways' states in memory: what durability costs is the difference.
+Usage: .venv/bin/python scripts/measure_route_2b_latency.py [--rounds 2000] [--memory]
+[--line-ms 30] [--json]. With --memory the gateways keep their states in memory: what durability
+costs is the difference. With --line-ms both cross a line with so many milliseconds there and back,
+as to a home; without it they do not leave the machine, and what is seen is the work alone.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from dsrsp.errors import DccUnreachable
 from dsrsp.ports import Changes as DsrspChanges
 from dsrsp.ports import Service
 from dsrsp.route_2b import Route2bServerConfig
+from dsrsp.route_2b.tls import read_certificate_sha256
 from dsrsp.store import SqliteStore as DsrspStore
 from gbcs import KeyStore
 from gbcs.pki import DEFAULT_LOAD_CONTROLLER, DEFAULT_SUPPLIER
@@ -138,8 +141,7 @@ async def answer(folder: Path, *, in_memory: bool) -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_context(folder, server=True))
         await site.start()
         ports = {"https": runner.addresses[0][1], "route_2b": gateway.route_2b_port}
-        sys.stdout.write(json.dumps(ports) + "\n")
-        sys.stdout.flush()
+        print(json.dumps(ports), flush=True)
         answering = asyncio.create_task(answer_messages(gateway, reply))
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         answering.cancel()
@@ -183,6 +185,34 @@ def offer_of(port: int, pin: bytes) -> RouteOffer:
     )  # fmt: skip
 
 
+# The process that stands for the line
+
+
+async def delay(ports: list[int], line_ms: float) -> None:
+    """Carry octets to each of some ports and back, late, until standard input ends."""
+    loop = asyncio.get_running_loop()
+    late_s = line_ms / 2000
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while octets := await source.read(65_536):
+                loop.call_later(late_s, sink.write, octets)
+        loop.call_later(late_s, sink.close)
+
+    servers = {}
+    for port in ports:
+
+        async def carry(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = port
+        ) -> None:
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+
+        servers[port] = await asyncio.start_server(carry, "127.0.0.1", 0)
+    print(json.dumps([one.sockets[0].getsockname()[1] for one in servers.values()]), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
 # The process that asks: VEN and CEM
 
 
@@ -198,7 +228,7 @@ async def ask(
         load_controller_id=DEFAULT_LOAD_CONTROLLER,
         state=state(folder, "cem", in_memory=in_memory),
     )
-    pin = dsrsp_pin(folder)
+    pin = read_certificate_sha256(folder / "route-2b/server.crt")
     store = cem.SqliteStore(config.state, DEVICE, replay_window=config.replay_window)
     known = KnownOffer(offer_of(ports["route_2b"], pin), RouteStatus.ACCEPTED)
     store.commit(CemChanges(offer=known))
@@ -234,8 +264,9 @@ async def ask(
 
         kinds = {"https": by_https, "route_2b": by_route_2b}
         times: dict[str, list[float]] = {name: [] for name in kinds}
-        for name, one in kinds.items():
-            times[name] = [await one() for _ in range(WARM_UP)][:0]
+        for one in kinds.values():
+            for _ in range(WARM_UP):
+                await one()
         for _ in range(-(-rounds // BLOCK)):
             for name, one in kinds.items():
                 times[name] += [await one() for _ in range(BLOCK)]
@@ -252,33 +283,38 @@ async def ask(
     return figures
 
 
-def dsrsp_pin(folder: Path) -> bytes:
-    """Return SHA-256 of the server's certificate."""
-    from dsrsp.route_2b.tls import read_certificate_sha256
+@contextlib.asynccontextmanager
+async def helper(*arguments: str) -> AsyncIterator[Any]:
+    """Run this script in another role; gives the JSON line that it says when it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    if process.stdin is None or process.stdout is None:
+        sys.exit("no pipes to the other process")
+    try:
+        yield json.loads(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        await process.wait()
 
-    return read_certificate_sha256(folder / "route-2b/server.crt")
 
-
-async def measure(*, rounds: int, in_memory: bool) -> dict[str, Any]:
-    """Run both processes; this one asks."""
-    with tempfile.TemporaryDirectory() as name:
+async def measure(*, rounds: int, in_memory: bool, line_ms: float) -> dict[str, Any]:
+    """Run the processes; this one asks."""
+    async with contextlib.AsyncExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
         folder = Path(name)
         write_server_certificate(folder)
         write_tls_files(folder / "tls", ["server", "client"])
         memory = ["--memory"] if in_memory else []
-        answering = await asyncio.create_subprocess_exec(
-            *(sys.executable, __file__, "--answer", name, *memory),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        if answering.stdin is None or answering.stdout is None:
-            sys.exit("no pipes to the process that answers")
-        try:
-            ports = json.loads(await answering.stdout.readline())
-            return await ask(folder, ports, rounds=rounds, in_memory=in_memory)
-        finally:
-            answering.stdin.close()
-            await answering.wait()
+        ports = await stack.enter_async_context(helper("--answer", name, *memory))
+        if line_ms:
+            names, real = list(ports), [str(port) for port in ports.values()]
+            late = helper("--delay", *real, "--line-ms", str(line_ms))
+            ports = dict(zip(names, await stack.enter_async_context(late), strict=True))
+        figures = await ask(folder, ports, rounds=rounds, in_memory=in_memory)
+        return {"line_ms": line_ms} | figures
 
 
 def main() -> None:
@@ -286,14 +322,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--line-ms", type=float, default=0.0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--delay", type=int, nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     if options.answer is not None:
         asyncio.run(answer(options.answer, in_memory=options.memory))
         return
-    figures = asyncio.run(measure(rounds=options.rounds, in_memory=options.memory))
+    if options.delay is not None:
+        asyncio.run(delay(options.delay, options.line_ms))
+        return
+    figures = asyncio.run(
+        measure(rounds=options.rounds, in_memory=options.memory, line_ms=options.line_ms)
+    )
     if options.json:
         print(json.dumps(figures))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -274,7 +275,12 @@ class OpenAdrVtn:
             )
         except (CemError, TunnelError) as error:
             logger.warning("cannot send an %s of the VEN: %s", forward.payload.kind, error)
-            return self._face.not_sent(forward)
+            refusal = self._face.not_sent(forward)
+            await self.tell_change()  # others may hold a connection open for the same
+            return refusal
+        except BaseException:
+            self._face.not_sent(forward)
+            raise
         self._face.sent(forward, handle.ref)
         self._save_if_possible()
         logger.info("to the VTN: %s", forward.payload.kind)
@@ -316,8 +322,12 @@ class OpenAdrVtn:
     async def wait_for_push(self) -> tuple[str, Answer, str]:
         """Return the next push: base address, what to send, its kind."""
         async with self._changed:
-            while (push := self._face.next_push()) is None:
-                await self._changed.wait()
+            while (push := self._face.next_push(self._clock())) is None:
+                # Without a change only the grace of a refusal can pass.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(
+                        self._changed.wait(), timeout=self._config.refusal_grace_s
+                    )
             return push
 
 

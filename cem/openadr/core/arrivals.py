@@ -73,12 +73,24 @@ class Arrivals:
         waiting.answered_at = now
         self._note_events(payload)
         if payload.kind == "oadrCreatedPartyRegistration" and payload.succeeded:
-            self._bind(payload, waiting)
+            if self._is_of_another(waiting):
+                waiting.answer = building.response(
+                    building.NOT_AUTHORIZED,
+                    "a VEN with another certificate has registered meanwhile",
+                    request_id=waiting.request_id,
+                )
+            else:
+                self._bind(payload, waiting, fetched=bool(self._watched[key]))
         elif payload.kind == "oadrCanceledPartyRegistration" and payload.succeeded:
-            self._unbind()
+            self._unbind_from(payload)
         return waiting.ref
 
-    def _bind(self, payload: Payload, waiting: Waiting) -> None:
+    def _is_of_another(self, waiting: Waiting) -> bool:
+        """Tell whether who registers is not the VEN that registered first."""
+        binding = self.state.binding
+        return binding is not None and binding.fingerprint not in ("", waiting.fingerprint)
+
+    def _bind(self, payload: Payload, waiting: Waiting, *, fetched: bool) -> None:
         state = self.state
         state.vtn_id = payload.vtn_id or state.vtn_id
         state.poll_interval_s = payload.poll_interval_s or state.poll_interval_s
@@ -92,7 +104,16 @@ class Arrivals:
             fingerprint=waiting.fingerprint,
             push_url=waiting.push_url,
         )
-        state.reregister = False
+        state.resync_at = 0.0
+        # What came too late for the VEN it fetches when it is asked to register.
+        waiting.ends_asking = True
+        state.reregister = state.reregister and not fetched
+
+    def _unbind_from(self, payload: Payload) -> None:
+        """End a registration, unless a newer one has overtaken its end."""
+        binding = self.state.binding
+        if binding is not None and payload.registration_id in ("", binding.registration_id):
+            self._unbind()
 
     def _unbind(self) -> None:
         state = self.state
@@ -105,11 +126,16 @@ class Arrivals:
 
     def _reregister(self, payload: Payload, now: float) -> None:
         """Have the VEN register again; also answer who waits: nothing else will come."""
-        self.state.reregister = self.state.binding is not None
+        self._ask_reregistration()
         for waiting in self.state.waiting.values():
             if not waiting.answer and waiting.kind != "oadrCreatePartyRegistration":
                 waiting.answer = payload.octets
                 waiting.answered_at = now
+
+    def _ask_reregistration(self) -> None:
+        self.state.reregister = self.state.binding is not None
+        for waiting in self.state.waiting.values():
+            waiting.ends_asking = False
 
     def _enqueue(self, payload: Payload, octets: bytes | None = None, kind: str = "") -> None:
         state = self.state
@@ -152,7 +178,7 @@ class Arrivals:
             cancel = building.unwrap_cancel_report(payload.octets, ven_id=ven_id)
             self._enqueue(payload, cancel, "oadrCancelReport")
         elif payload.response_code == building.NOT_AUTHORIZED:
-            self.state.reregister = self.state.binding is not None
+            self._ask_reregistration()
         elif payload.response_code >= 300 and told is not None:
             self._refused(payload, told, now)
         else:

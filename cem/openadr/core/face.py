@@ -27,12 +27,14 @@ class Answer:
     """Answer the VEN with these octets, and say so to `Face.delivered` when they are written.
 
     ``queued`` is the number of the queued message that they are; ``waiting`` the key of the
-    request whose kept answer they are.
+    request whose kept answer they are; ``tells`` says that the VEN need not be asked again to
+    register.
     """
 
     octets: bytes
     queued: int | None = None
     waiting: str | None = None
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Face(Arrivals):
         self._config = config
         self._vtn_id = config.vtn_id or vtn_id
         self._watched: Counter[str] = Counter()
+        self._sending: set[str] = set()
 
     # The VEN asks
 
@@ -84,7 +87,11 @@ class Face(Arrivals):
         """
         self.counts[f"asked {payload.kind}"] += 1
         self._forget_old(now)
-        refusal = self._refusal(payload, service, fingerprint)
+        key = f"{payload.digest.hex()} {fingerprint}".strip()
+        # Who asked before may ask again, also where the answer changes who it is.
+        refusal = None
+        if key not in self.state.waiting or service != payload.service:
+            refusal = self._refusal(payload, service, fingerprint)
         if refusal is not None:
             self.counts["refused"] += 1
             return Answer(refusal)
@@ -96,7 +103,7 @@ class Face(Arrivals):
             # A VTN has nothing to say to that, not even in OpenADR.
             return Answer(b"")
         if payload.kind in ANSWERS:
-            return self._wait_or_forward(payload)
+            return self._wait_or_forward(payload, key)
         return self._tell_and_forward(payload)
 
     def _refusal(self, payload: Payload, service: str, fingerprint: str) -> bytes | None:
@@ -166,7 +173,7 @@ class Face(Arrivals):
         state = self.state
         ven_id = "" if state.binding is None else state.binding.ven_id
         self._begin_resync_if_due(now)
-        if state.reregister:
+        if state.reregister and not self._is_registering():
             return Answer(building.request_reregistration(ven_id))
         if state.queue:
             return Answer(state.queue[0].octets, queued=state.queue[0].number)
@@ -174,6 +181,12 @@ class Face(Arrivals):
         if late is not None:
             return Answer(state.waiting[late].answer, waiting=late)
         return Answer(building.response(200, "OK", ven_id=ven_id))
+
+    def _is_registering(self) -> bool:
+        return any(
+            waiting.kind == "oadrCreatePartyRegistration" and not waiting.answer
+            for waiting in self.state.waiting.values()
+        )
 
     def _late_events(self) -> str | None:
         """Find events that the VEN asked for and gave up waiting for."""
@@ -183,8 +196,7 @@ class Face(Arrivals):
                 return key
         return None
 
-    def _wait_or_forward(self, payload: Payload) -> Reaction:
-        key = payload.digest.hex()
+    def _wait_or_forward(self, payload: Payload, key: str) -> Reaction:
         waiting = self.state.waiting.get(key)
         if waiting is None:
             if len(self.state.waiting) >= MAX_WAITING:
@@ -198,11 +210,24 @@ class Face(Arrivals):
 
     def _tell_and_forward(self, payload: Payload) -> Reaction:
         answer = self._ok(payload)
-        for told in self.state.told:
-            if told.digest == payload.digest and told.request_id == _correlation(payload):
-                self.counts["repeated"] += 1
-                return Answer(answer)
-        return Forward(payload, payload.digest.hex(), answer)
+        key = f"{payload.digest.hex()} {_correlation(payload)}"
+        if key in self._sending:
+            return Answer(self._refuse(payload, building.OTHER_ERROR, _TRY_AGAIN))
+        if self._is_repeated(payload):
+            self.counts["repeated"] += 1
+            return Answer(answer)
+        return Forward(payload, key, answer)
+
+    def _is_repeated(self, payload: Payload) -> bool:
+        """Tell whether this is the last that the VEN said to a thing: it may change its mind."""
+        for told in reversed(self.state.told):
+            same_request = (told.kind, told.request_id) == (payload.kind, _correlation(payload))
+            if same_request and set(told.events) == {e.event_id for e in payload.events}:
+                if told.digest == payload.digest:
+                    return True
+                if told.events:
+                    return False
+        return False
 
     def _ok(self, payload: Payload) -> bytes:
         ven_id = payload.ven_id or (self.state.binding.ven_id if self.state.binding else "")
@@ -216,11 +241,10 @@ class Face(Arrivals):
 
     def begun(self, forward: Forward, fingerprint: str, now: float) -> None:
         """Take note that a request is about to be sent: the same one must not go twice."""
-        if forward.answer is None:
+        if forward.answer is not None:
+            self._sending.add(forward.key)
+        else:
             payload = forward.payload
-            if payload.kind == "oadrCreatePartyRegistration":
-                self.state.reregister = False
-                self.state.resync_at = 0.0
             self.state.waiting[forward.key] = Waiting(
                 kind=payload.kind,
                 request_id=payload.request_id,
@@ -231,6 +255,7 @@ class Face(Arrivals):
 
     def not_sent(self, forward: Forward) -> Answer:
         """Take note that it could not be sent; return what to tell the VEN."""
+        self._sending.discard(forward.key)
         self.state.waiting.pop(forward.key, None)
         self.counts["not sent"] += 1
         return Answer(
@@ -244,6 +269,7 @@ class Face(Arrivals):
     def sent(self, forward: Forward, ref: str) -> None:
         """Take note that a payload is in the gateway for good, as its message ``ref``."""
         payload = forward.payload
+        self._sending.discard(forward.key)
         self.counts[f"crossed {payload.kind}"] += 1
         waiting = self.state.waiting.get(forward.key)
         if forward.answer is None:
@@ -261,7 +287,7 @@ class Face(Arrivals):
         )
         del self.state.told[:-MAX_TOLD]
         if payload.kind == "oadrCanceledPartyRegistration" and payload.succeeded:
-            self._unbind()
+            self._unbind_from(payload)
 
     def forget(self, key: str) -> None:
         """Forget a request that is lost on its way: the next try crosses again."""
@@ -270,6 +296,8 @@ class Face(Arrivals):
     def watch(self, key: str, change: int) -> None:
         """Count those who hold a connection open for an answer: +1 when one begins, -1 after."""
         self._watched[key] += change
+        if not self._watched[key]:
+            del self._watched[key]
 
     def answer_of(self, key: str, request_id: str) -> Answer:
         """Return the answer to a request that has come, or that none has come yet."""
@@ -288,21 +316,37 @@ class Face(Arrivals):
         """Take note that an answer was written to the VEN."""
         if answer.queued is not None:
             self.state.queue = [q for q in self.state.queue if q.number != answer.queued]
-        if answer.waiting is not None:
-            self.state.waiting.pop(answer.waiting, None)
+        if answer.tells:
+            self.state.reregister = False
+        # Another who asked the same, and holds a connection open, gets it as well.
+        if answer.waiting is not None and not self._watched[answer.waiting]:
+            waiting = self.state.waiting.pop(answer.waiting, None)
+            if waiting is not None and waiting.ends_asking:
+                self.state.reregister = False
 
     def has_answer(self, key: str) -> bool:
         """Tell whether the answer to a request has come, or none will come any more."""
         waiting = self.state.waiting.get(key)
         return waiting is None or bool(waiting.answer)
 
-    def next_push(self) -> tuple[str, Answer, str] | None:
+    def next_push(self, now: float) -> tuple[str, Answer, str] | None:
         """Return what a VEN of the PUSH model is to be sent: base address, what, its kind."""
-        binding = self.state.binding
-        if binding is None or not binding.push_url or not self.state.queue:
+        state = self.state
+        binding = state.binding
+        if binding is None or not binding.push_url:
             return None
-        head = self.state.queue[0]
-        return binding.push_url, Answer(head.octets, queued=head.number), head.kind
+        self._begin_resync_if_due(now)
+        if state.reregister and not self._is_registering():
+            asks = Answer(building.request_reregistration(binding.ven_id), tells=True)
+            return binding.push_url, asks, "oadrRequestReregistration"
+        if state.queue:
+            head = state.queue[0]
+            return binding.push_url, Answer(head.octets, queued=head.number), head.kind
+        late = self._late_events()
+        if late is not None:
+            events = Answer(state.waiting[late].answer, waiting=late)
+            return binding.push_url, events, "oadrDistributeEvent"
+        return None
 
     @property
     def bound_fingerprint(self) -> str:

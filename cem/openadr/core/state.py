@@ -20,7 +20,8 @@ class Binding(msgspec.Struct, kw_only=True):
 class Waiting(msgspec.Struct, kw_only=True):
     """A request that crossed and whose answer the VEN waits for, or has not fetched yet.
 
-    ``since`` and ``answered_at`` are seconds since 1970; ``ref`` names it in the gateway.
+    ``since`` and ``answered_at`` are seconds since 1970; ``ref`` names it in the gateway;
+    ``ends_asking``: it is the registration after which the VEN need not be asked for another.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Waiting(msgspec.Struct, kw_only=True):
     ref: str = ""
     answer: bytes = b""
     answered_at: float = 0.0
+    ends_asking: bool = False
 
 
 class Told(msgspec.Struct, kw_only=True):
@@ -58,7 +60,7 @@ class FaceState(msgspec.Struct, kw_only=True):
         vtn_id: what the VTN calls itself; "" until it has told.
         poll_interval_s: what the VTN wants of a VEN that polls; 0: not told.
         binding: the registered VEN.
-        waiting: requests by the digest of what they say.
+        waiting: requests by the digest of what they say, and who says it.
         told: the last messages that were answered here.
         queue: what waits for polls, oldest first.
         next_number: of the next queued message.

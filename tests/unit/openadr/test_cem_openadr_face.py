@@ -345,14 +345,14 @@ def test_the_push_model_needs_to_be_allowed(read: Read, xml: Any) -> None:
     home = Home(read, push=True)
     home.ask(push)
     home.come(xml.registered("r"))
-    assert home.face.next_push() is None
+    assert home.face.next_push(home.now) is None
     home.come(xml.event())
-    pushed = home.face.next_push()
+    pushed = home.face.next_push(home.now)
     assert pushed is not None
     assert pushed[0] == "http://127.0.0.1:9/"
     assert pushed[1].octets == xml.event()
     home.face.delivered(pushed[1])
-    assert home.face.next_push() is None
+    assert home.face.next_push(home.now) is None
 
 
 def test_deregistration_ends_all(home: Home, xml: Any) -> None:

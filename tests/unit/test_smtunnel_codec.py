@@ -6,8 +6,9 @@ import zlib
 import pytest
 
 from smtunnel import Base64Error, LimitExceeded, LocalError, UnknownDictionary, ZlibError
+from smtunnel.carriers import HEADER_OCTETS
 from smtunnel.codec import decode_base64_untrusted, deflate, inflate_untrusted
-from smtunnel.limits import compressed_bound
+from smtunnel.limits import compressed_bound, message_octets_within
 
 
 @pytest.mark.parametrize(
@@ -78,3 +79,11 @@ def test_every_window_and_level_comes_back(window_bits: int, level: int) -> None
 def test_arguments_out_of_range_are_the_callers_error(arguments: dict[str, int]) -> None:
     with pytest.raises(LocalError, match="it must be"):
         deflate(b"", **arguments)
+
+
+@pytest.mark.parametrize("payload_octets", [0, 13, 14, 15, 100, 4096, 65_535, 1_048_472])
+def test_the_longest_message_that_surely_fits(payload_octets: int) -> None:
+    longest = message_octets_within(payload_octets)
+    if longest:
+        assert HEADER_OCTETS + compressed_bound(longest) <= payload_octets
+    assert HEADER_OCTETS + compressed_bound(longest + 3) > payload_octets

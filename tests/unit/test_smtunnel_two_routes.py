@@ -645,3 +645,51 @@ def test_a_saved_route_that_is_not_ours_is_refused(saved: bytes) -> None:
     side.rows = {"zz/b": Link().to_bytes()}
     with pytest.raises(StateError):
         side.restart()
+
+
+def test_receipts_wait_until_they_are_given_and_share_a_message() -> None:
+    pair = Pair(gathers_receipts=True)
+    pair.up()
+    for ref in ("a", "b", "c"):
+        pair.send(pair.dsrsp, ref, ref.encode())
+    pair.carry()
+    assert [message for message, _ in pair.cem.received] == [b"a", b"b", b"c"]
+    assert pair.said == []
+    assert pair.cem.endpoint.owes_receipts
+    # Whatever else is said meanwhile does not take them along.
+    pair.send(pair.cem, "up", b"up")
+    pair.carry()
+    assert not any(isinstance(record, Receipt) and len(record.messages) > 1 for record in pair.said)
+    assert pair.dsrsp.states["a"] is DeliveryState.QUEUED
+    pair.said.clear()
+    effects = pair.cem.keep(pair.cem.endpoint.give_receipts(pair.now))
+    assert len(effects.transmits) == 1
+    assert not pair.cem.endpoint.owes_receipts
+    pair.carry()
+    assert [len(record.messages) for record in pair.said if isinstance(record, Receipt)] == [3]
+    for ref in ("a", "b", "c"):
+        assert pair.dsrsp.states[ref] is DeliveryState.REASSEMBLED
+
+
+def test_a_status_tells_the_routes_that_a_message_has_taken() -> None:
+    pair = Pair(receipt_timeout_2b_s=1.0, dsrsp={"fallback_after_s": 1.0})
+    seen: list[frozenset[Route]] = []
+    keep = pair.dsrsp.keep
+
+    def noting(effects: Effects) -> Effects:
+        seen.extend(changed.status.routes for changed in effects.statuses)
+        return keep(effects)
+
+    pair.dsrsp.keep = noting  # type: ignore[method-assign]
+    pair.up()
+    pair.send(pair.dsrsp, "a", b"a")
+    assert seen[-1] == {Route.ROUTE_2B}
+    pair.dsrsp.waiting.clear()
+    pair.down()
+    pair.dsrsp.restart(pair.now)
+    pair.wait(2.0)
+    assert seen[-1] == set(Route)
+    pair.carry()
+    assert seen[-1] == set(Route)
+    assert pair.dsrsp.states["a"] is DeliveryState.REASSEMBLED
+    assert seen[0] == frozenset()

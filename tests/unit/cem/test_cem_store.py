@@ -231,3 +231,61 @@ def test_closed_store(world) -> None:
     store.close()
     with pytest.raises(StoreError):
         store.counters.load()
+
+
+def test_what_is_held_is_seen_and_is_durable_with_the_next_commit(world, path) -> None:
+    store = world.store(path)
+    store.hold(Changes(rows={"a": b"1"}))
+    assert store.holds
+    assert store.tunnel_rows() == {"a": b"1"}
+    store.abandon()  # killed
+    assert (store.tunnel_rows(), store.holds) == ({}, False)
+    for name in ("flush", "commit"):
+        store.hold(Changes(rows={name: b"1"}))
+        store.flush() if name == "flush" else store.commit(Changes(rows={"b": b"2"}))
+        assert not store.holds
+    store.hold(Changes(rows={"last": b"1"}))
+    store.close()
+    store = world.store(path)
+    assert set(store.tunnel_rows()) == {"flush", "commit", "b"}
+    store.close()
+
+
+def test_an_input_that_cannot_be_stored_takes_nothing_held_with_it(world, store) -> None:
+    store.commit(Changes(received=(new_message(world),)))
+    store.hold(Changes(rows={"a": b"1"}))
+    for write in (store.hold, store.commit):
+        with pytest.raises(StoreError):  # the same message again
+            write(Changes(rows={"a": b"2"}, received=(new_message(world),)))
+        assert (store.tunnel_rows(), store.holds) == ({"a": b"1"}, True)
+    store.flush()
+    assert (store.tunnel_rows(), store.holds) == ({"a": b"1"}, False)
+
+
+def test_what_is_held_outlives_a_commit_that_fails(store, monkeypatch) -> None:
+    store.hold(Changes(rows={"a": b"1"}))
+
+    class Failing:
+        def __init__(self, db):
+            self._db = db
+            self.broken = True
+
+        def __getattr__(self, name):
+            return getattr(self._db, name)
+
+        def execute(self, statement, *values):
+            if self.broken and statement == "COMMIT":
+                self._db.execute("ROLLBACK")  # as SQLite may
+                raise sqlite3.OperationalError("disk I/O error")
+            return self._db.execute(statement, *values)
+
+    db = Failing(store._db)
+    monkeypatch.setattr(store, "_db", db)
+    for write in (store.flush, lambda: store.commit(Changes(rows={"b": b"2"}))):
+        with pytest.raises(StoreError, match="disk"):
+            write()
+        assert store.holds
+        assert store.tunnel_rows() == {"a": b"1"}
+    db.broken = False
+    store.flush()
+    assert (store.tunnel_rows(), store.holds) == ({"a": b"1"}, False)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import dsrsp.errors
+from dsrsp.core.offers import OfferState, RouteRecord
 from dsrsp.core.request import Request, State
 from dsrsp.errors import DsrspError, StorageError
 from dsrsp.ports import Changes, IncomingMessage, SentMessage
@@ -16,7 +18,8 @@ from dsrsp.store import SqliteStore
 from gbcs.counters import OriginatorCounter
 from gbcs.entity_id import EntityId
 from gbcs.messages import Label, PreCommand
-from smtunnel import DeliveryState, MessageStatus, advance
+from smtunnel import DeliveryState, MessageStatus, Route, advance
+from smtunnel.routes import RouteStatus
 
 SUPPLIER = EntityId(b"supplier")
 DEVICE = EntityId(b"a device")
@@ -218,3 +221,86 @@ def test_the_error_tree_is_as_the_docstring_says():
             before, after = line.split("── ", 1)
             told.append((1 + (len(before.rstrip("├└")) - 4) // 4, after.split()[0]))
     assert told == list(tree(DsrspError))
+
+
+def test_what_is_held_is_seen_and_is_durable_with_the_next_write(path):
+    store = opened(path)
+    store.hold(Changes(tunnel={"a": b"1"}), now=1.0)
+    assert store.holds
+    assert store.tunnel_rows() == [("a", b"1")]
+    store.abandon()  # killed
+    assert (store.tunnel_rows(), store.holds) == ([], False)
+    store.hold(Changes(tunnel={"flushed": b"1"}), now=1.0)
+    store.flush()
+    store.hold(Changes(tunnel={"kept": b"1"}), now=1.0)
+    store.reserve_counter(64)  # as every write does
+    assert not store.holds
+    store.hold(Changes(tunnel={"last": b"1"}), now=1.0)
+    store.close()
+    store = opened(path)
+    assert sorted(key for key, _ in store.tunnel_rows()) == ["flushed", "kept"]
+    store.close()
+
+
+def test_an_input_that_cannot_be_stored_takes_nothing_held_with_it(path):
+    store = opened(path)
+    incoming = IncomingMessage("r", DEVICE, b"message", 1.0, Route.ROUTE_2B)
+    store.keep(Changes(received=(incoming,)), now=1.0)
+    assert store.unacknowledged() == [incoming]
+    store.hold(Changes(tunnel={"a": b"1"}), now=1.0)
+    for write in (store.hold, store.keep):
+        with pytest.raises(StorageError):  # the same message again
+            write(Changes(tunnel={"a": b"2"}, received=(incoming,)), now=1.0)
+        assert (store.tunnel_rows(), store.holds) == ([("a", b"1")], True)
+    store.flush()
+    assert (store.tunnel_rows(), store.holds) == ([("a", b"1")], False)
+    store.close()
+
+
+def test_what_is_held_outlives_a_commit_that_fails(path, monkeypatch):
+    store = opened(path)
+    store.hold(Changes(tunnel={"a": b"1"}), now=1.0)
+
+    class Failing:
+        def __init__(self, db):
+            self._db = db
+            self.broken = True
+
+        def __getattr__(self, name):
+            return getattr(self._db, name)
+
+        def execute(self, statement, *values):
+            if self.broken and statement == "COMMIT":
+                self._db.execute("ROLLBACK")  # as SQLite may
+                raise sqlite3.OperationalError("disk I/O error")
+            return self._db.execute(statement, *values)
+
+    db = Failing(store._db)
+    monkeypatch.setattr(store, "_db", db)
+    for write in (store.flush, lambda: store.keep(Changes(tunnel={"b": b"2"}), now=1.0)):
+        with pytest.raises(StorageError, match="disk"):
+            write()
+        assert store.holds
+        assert store.tunnel_rows() == [("a", b"1")]
+    db.broken = False
+    store.flush()
+    assert (store.tunnel_rows(), store.holds) == ([("a", b"1")], False)
+    store.close()
+
+
+def test_route_offers_come_back_and_those_that_have_ended_go(path):
+    store = opened(path)
+    first = RouteRecord(device=DEVICE, number=1, terms=b"t", offered_at=1.0, not_after=10.0)
+    answered = replace(
+        first, state=OfferState.REFUSED, status=RouteStatus.NOT_WANTED, answered_at=2.0
+    )
+    second = replace(first, number=2, offered_at=5.0, not_after=20.0, by_hand=True)
+    for record in (first, answered, second):
+        store.keep(Changes(offers=(record,)), now=1.0)
+    assert store.route_offers() == [answered, second]
+    third = replace(first, number=3, offered_at=15.0, not_after=30.0)
+    store.keep(Changes(offers=(third,)), now=1.0)
+    store.close()
+    store = opened(path)
+    assert store.route_offers() == [second, third]
+    store.close()

@@ -158,6 +158,14 @@ class CemVen:
                     self.device,
                     "nothing" if answer is None else f"{answer.kind} {answer.response_code or ''}",
                 )
+                if self.ven.is_of_another(answer):
+                    logger.error(
+                        "refused the registration of %s: the VTN gave it the venID of another CEM. "
+                        "Have it give each CEM its own; where a new CEM takes the place of an old "
+                        "one, first end the old one's registration, or stop this daemon and delete "
+                        "the old one's row from table ven of the OpenADR state file",
+                        self.device,
+                    )
                 return self.ven.answered(payload, answer, self._clock())
             if hopeless:
                 return self._fail(payload, building.OTHER_ERROR, reason)

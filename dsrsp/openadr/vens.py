@@ -56,8 +56,8 @@ class OpenAdrVens:
         self._clock = clock
         self._push_listener = push_listener
         self._vens: dict[EntityId, CemVen] = {}
-        self._owners: dict[str, EntityId] = {}
-        self._ven_ids: dict[EntityId, str] = {}
+        self._owners = _Owners()
+        self._registrants = _Owners()
         self._others: asyncio.Queue[ReceivedMessage | None] = asyncio.Queue()
         self._stack = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
@@ -148,7 +148,13 @@ class OpenAdrVens:
     def _add(self, device: EntityId, state: VenState) -> CemVen:
         ven = CemVen(
             device,
-            Ven(self._config, state, device=str(device), owner_of=self._owner_of),
+            Ven(
+                self._config,
+                state,
+                device=str(device),
+                owner_of=self._owner_of,
+                registrant_of=self._registrant_of,
+            ),
             config=self._config,
             vtn=self._vtn,
             send=self._gateway.send,
@@ -165,15 +171,33 @@ class OpenAdrVens:
         self._store.save(device, state)
 
     def _note_owner(self, device: EntityId, state: VenState) -> None:
-        before = self._ven_ids.get(device, "")
-        if before == state.ven_id:
+        self._owners.note(device, state.ven_id)
+        self._registrants.note(device, state.registration_id)
+
+    def _owner_of(self, ven_id: str) -> str | None:
+        return self._owners.find(ven_id)
+
+    def _registrant_of(self, registration_id: str) -> str | None:
+        return self._registrants.find(registration_id)
+
+
+class _Owners:
+    """Which CEM has which name, one each."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, EntityId] = {}
+        self._names: dict[EntityId, str] = {}
+
+    def note(self, device: EntityId, name: str) -> None:
+        before = self._names.get(device, "")
+        if before == name:
             return
         if self._owners.get(before) == device:
             del self._owners[before]
-        self._ven_ids[device] = state.ven_id
-        if state.ven_id:
-            self._owners[state.ven_id] = device
+        self._names[device] = name
+        if name:
+            self._owners[name] = device
 
-    def _owner_of(self, ven_id: str) -> str | None:
-        owner = self._owners.get(ven_id)
+    def find(self, name: str) -> str | None:
+        owner = self._owners.get(name)
         return None if owner is None else str(owner)

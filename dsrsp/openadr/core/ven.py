@@ -56,6 +56,11 @@ FROM_POLLS: Final = frozenset(
 )
 """What a VTN gives to a poll, or pushes, and the VEN has to see."""
 
+_UNDONE_BY: Final = {
+    "oadrCreateReport": "oadrCancelReport",
+    "oadrCancelReport": "oadrCreateReport",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Post:
@@ -80,6 +85,7 @@ class Ven:
         config: the settings.
         state: what was remembered; changed in place.
         owner_of: tells which CEM has a venID, by its EUI; None: none.
+        registrant_of: the same for a registrationID.
         device: the EUI of this CEM.
     """
 
@@ -90,12 +96,14 @@ class Ven:
         *,
         device: str,
         owner_of: Callable[[str], str | None],
+        registrant_of: Callable[[str], str | None],
     ) -> None:
         self.state = state
         self.counts: Counter[str] = Counter()
         self._config = config
         self._device = device
         self._owner_of = owner_of
+        self._registrant_of = registrant_of
 
     @property
     def registered(self) -> bool:
@@ -127,10 +135,40 @@ class Ven:
                 if asked and payload.kind in TOLD_AT_ONCE:
                     return Refused(b"", "it has to register first, and was told")
                 return Refused(building.request_reregistration(payload.ven_id), "not registered")
+        stranger = self._refusal_of_registration(payload)
+        if stranger is not None:
+            return stranger
         octets = payload.octets
         if payload.kind == "oadrCreatePartyRegistration":
             octets = self._with_our_transport(payload)
         return Post(payload.service, octets)
+
+    def _refusal_of_registration(self, payload: Payload) -> Refused | None:
+        if payload.kind not in ("oadrCreatePartyRegistration", "oadrCancelPartyRegistration"):
+            return None
+        number = payload.registration_id
+        if number and self._registrant_of(number) not in (None, self._device):
+            return self._refuse(
+                payload, building.NOT_AUTHORIZED, "this registrationID is another CEM's"
+            )
+        if payload.kind == "oadrCancelPartyRegistration" and not self._is_present(number):
+            return self._refuse(
+                payload, building.INVALID_ID, "a newer registration has taken its place"
+            )
+        return None
+
+    def _is_present(self, registration_id: str) -> bool:
+        """Tell whether this is about the registration that stands: messages can overtake."""
+        return not self.registered or registration_id in ("", self.state.registration_id)
+
+    def is_of_another(self, answer: Payload | None) -> bool:
+        """Tell whether the VTN gives a CEM that registers the venID of another CEM."""
+        return (
+            answer is not None
+            and answer.kind == "oadrCreatedPartyRegistration"
+            and bool(answer.ven_id)
+            and self._owner_of(answer.ven_id) not in (None, self._device)
+        )
 
     def _with_our_transport(self, payload: Payload) -> bytes:
         """Return a registration as a VEN's that the VTN reaches here, and not in the home."""
@@ -171,6 +209,9 @@ class Ven:
         Returns:
             What crosses to the VEN, b"" if nothing.
         """
+        if self.is_of_another(answer):
+            self.counts["refused"] += 1
+            return self.own_answer(request, building.NOT_AUTHORIZED, "this venID is another CEM's")
         self._note_registration(request, answer)
         if request.kind in WAITED_FOR:
             if answer is None:
@@ -186,7 +227,7 @@ class Ven:
         if answer.kind == "oadrRequestReregistration" or (
             answer.response_code == building.NOT_AUTHORIZED
         ):
-            return self._ask_reregistration(answer)
+            return self._ask_reregistration(answer.octets)
         return self._named(request, answer)
 
     def polled(self, answer: Payload | None, now: float) -> bytes:
@@ -195,9 +236,13 @@ class Ven:
             return b""
         self.counts[f"from VTN {answer.kind}"] += 1
         if answer.kind == "oadrRequestReregistration":
-            return self._ask_reregistration(answer)
+            return self._ask_reregistration(answer.octets)
         if answer.response_code == building.NOT_AUTHORIZED:
-            return self._ask_reregistration(answer)
+            return self._ask_reregistration(answer.octets)
+        if answer.response_code == building.INVALID_ID:
+            # The venID is all that a poll says.
+            asks = building.request_reregistration(self.state.ven_id)
+            return self._ask_reregistration(asks)
         if answer.kind not in FROM_POLLS:
             self.counts["refused by VTN"] += 1
             return b""
@@ -216,22 +261,22 @@ class Ven:
             return answer.octets
         return building.with_answered_request_id(answer.octets, correlation)
 
-    def _ask_reregistration(self, answer: Payload) -> bytes:
+    def _ask_reregistration(self, octets: bytes) -> bytes:
         """Pass on, once, that the VEN must register again; the VTN says it again and again."""
         if self.state.reregistration_asked:
             self.counts["dropped: again"] += 1
             return b""
         self.state.reregistration_asked = True
-        return answer.octets
+        return octets
 
     def _note_registration(self, request: Payload, answer: Payload | None) -> None:
         state = self.state
         if request.kind == "oadrCanceledPartyRegistration" and request.succeeded:
-            self._unregister()
+            self._unregister_from(request)
         if answer is None or not answer.succeeded:
             return
         if answer.kind == "oadrCanceledPartyRegistration":
-            self._unregister()
+            self._unregister_from(answer)
         if answer.kind != "oadrCreatedPartyRegistration":
             return
         if not answer.ven_id or not answer.registration_id:
@@ -243,7 +288,9 @@ class Ven:
         state.reregistration_asked = False
         state.forwarded.clear()
 
-    def _unregister(self) -> None:
+    def _unregister_from(self, payload: Payload) -> None:
+        if not self._is_present(payload.registration_id):
+            return
         self.state.ven_id = self.state.registration_id = ""
         self.state.reregistration_asked = False
         self.state.forwarded.clear()
@@ -255,6 +302,8 @@ class Ven:
         return 0 <= now - last.at < self._config.repeat_after_s
 
     def _note_forwarded(self, answer: Payload, now: float) -> None:
+        # A report that was cancelled can be asked for again, and cancelled again.
+        self.state.forwarded.pop(_UNDONE_BY.get(answer.kind, ""), None)
         self.state.forwarded[answer.kind] = Forwarded(digest=answer.digest, at=now)
 
 

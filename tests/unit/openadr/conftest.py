@@ -180,6 +180,20 @@ class Messages:
         validate_xml_schema(whole)
         return whole
 
+    def create_report(self, report: str = "RR1", request_id: str = "c1") -> bytes:
+        wish = objects.ReportRequest(
+            report_request_id=report,
+            report_specifier=objects.ReportSpecifier(
+                report_specifier_id="spec",
+                granularity=timedelta(minutes=15),
+                report_back_duration=timedelta(minutes=15),
+                specifier_payloads=[objects.SpecifierPayload(r_id="p", reading_type="Direct Read")],
+            ),
+        )
+        return make(
+            "oadrCreateReport", request_id=request_id, ven_id="VEN1", report_requests=[wish]
+        )
+
     def cancel_report(self, report: str = "RR1", request_id: str = "c1") -> bytes:
         return make(
             "oadrCancelReport",

@@ -26,6 +26,7 @@ class Cem:
             VenState(),
             device="me",
             owner_of=self.others.get,
+            registrant_of={}.get,
         )
         self.now = 0.0
 

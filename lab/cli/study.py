@@ -99,7 +99,7 @@ def list_parameters() -> None:
     help="Times for the fleet engine, as `smtunnel study fit` writes them.",
 )
 @click.option("--no-report", is_flag=True, help="Write tables and manifest alone.")
-@click.option("--try", "trying", is_flag=True, help="24 CEMs at most, one repetition: a trial.")
+@click.option("--try", "trying", is_flag=True, help="A trial: 12 CEMs at most, one repetition.")
 def run(
     name: str,
     out: Path,

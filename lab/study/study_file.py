@@ -20,7 +20,7 @@ from lab.study.parameters import Experiment, Route, Study, Workload
 
 _FOLDER = Path(__file__).resolve().parent / "studies"
 _MAX_CASES = 20_000
-_TRIED_CEMS = 24
+_TRIED_CEMS = 12
 
 T = TypeVar("T", Route, Workload, Network)
 

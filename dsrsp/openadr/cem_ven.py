@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -44,6 +46,7 @@ class CemVen:
         send: sends a payload to the CEM.
         save: makes the state durable.
         clock: the wall clock.
+        spread: gives numbers of 0 to 1 that spread the polls of many CEMs over time.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class CemVen:
         send: Send,
         save: Save,
         clock: Clock,
+        spread: Callable[[], float] = random.random,
     ) -> None:
         self.device = device
         self.ven = ven
@@ -64,12 +68,14 @@ class CemVen:
         self._send = send
         self._save = save
         self._clock = clock
+        self._spread = spread
         self._received: asyncio.Queue[tuple[ReceivedMessage, Payload]] = asyncio.Queue()
         self._registration_changed = asyncio.Event()
         # One exchange with the VTN at a time, as a VEN of its own would have.
         self._turn = asyncio.Lock()
         self._flushing = asyncio.Lock()
         self._pushed: dict[str, asyncio.Future[Payload]] = {}
+        self._holding: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -188,12 +194,15 @@ class CemVen:
 
     async def _poll(self) -> None:
         failures = 0
+        # After a restart, those of all CEMs would come at once, and go on to.
+        part = self._spread() if self.ven.registered else 1.0
         while True:
             await self._wait_for_registration()
-            pause_s = self.ven.poll_interval_s
+            pause_s, part = self.ven.poll_interval_s * part, 1.0
             if failures:
                 longest_s = max(pause_s, self._config.poll_pause_max_s)
                 pause_s = min(pause_s * 2.0 ** min(failures, 16), longest_s)
+                pause_s *= 1.0 - 0.5 * self._spread()
             await asyncio.sleep(pause_s)
             async with self._turn:
                 if self.ven.registered:
@@ -240,17 +249,22 @@ class CemVen:
         if answered_here or not payload.request_id:
             await self.take_from_vtn(payload)
             return None
-        held = asyncio.get_running_loop().create_future()
-        self._pushed[payload.request_id] = held
+        # A VTN that tries again while the first try is held open waits for the same answer.
+        held = self._pushed.get(payload.request_id)
+        if held is None:
+            held = asyncio.get_running_loop().create_future()
+            self._pushed[payload.request_id] = held
+        self._holding[payload.request_id] += 1
         try:
             await self.take_from_vtn(payload)
-            async with asyncio.timeout(self._config.push_patience_s):
-                answer: Payload = await held
-                return answer
-        except TimeoutError:
-            return None
+            done, _ = await asyncio.wait({held}, timeout=self._config.push_patience_s)
+            return held.result() if done else None
         finally:
-            self._pushed.pop(payload.request_id, None)
+            self._holding[payload.request_id] -= 1
+            if not self._holding[payload.request_id]:
+                del self._holding[payload.request_id]
+                if self._pushed.get(payload.request_id) is held:
+                    del self._pushed[payload.request_id]
 
     # Both
 

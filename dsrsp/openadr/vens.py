@@ -96,7 +96,7 @@ class OpenAdrVens:
     def status(self) -> dict[str, Any]:
         """Return what stands, as plain JSON values."""
         return {
-            "vtn_url": self._config.vtn_url,
+            "vtn_url": self._vtn.shown,
             "vens": {
                 str(device): {
                     "ven_id": ven.ven.state.ven_id,

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 import aiohttp
+from yarl import URL
 
 from dsrsp.errors import ConfigurationError, DsrspError
 from dsrsp.openadr.config import OpenAdrConfig
@@ -37,12 +38,19 @@ class NoCertificate(VtnRefused):
 class VtnClient:
     """Posts payloads to the VTN; use it with ``async with``.
 
+    ``shown`` is the VTN's address without what it may hold of a user's name and password.
+
     Args:
         config: the settings.
     """
 
     def __init__(self, config: OpenAdrConfig) -> None:
         self._config = config
+        self._base = config.vtn_url.rstrip("/")
+        try:
+            self.shown = str(URL(self._base).with_user(None))
+        except ValueError as error:
+            raise ConfigurationError(f"openadr: vtn_url is no address: {error}") from None
         self._sessions: dict[EntityId | None, aiohttp.ClientSession] = {}
         self._trust(None)  # what is wrong with the files is told at the start
 
@@ -60,23 +68,25 @@ class VtnClient:
         self._sessions.clear()
 
     async def post(self, device: EntityId, service: str, octets: bytes) -> Payload | None:
-        """Post a payload and return the answer; None: status 200 with nothing in it.
+        """Post a payload and return the answer; None: status 200 or 204 with nothing in it.
 
         Raises:
             VtnUnreachable: the VTN has not seen it.
             VtnRefused: it answered with a status of 400 to 499.
             VtnError: it answered with anything else, with garbage, or not in time.
         """
-        url = f"{self._config.vtn_url.rstrip('/')}/{service}"
+        url = f"{self.shown}/{service}"
         try:
             async with self._session(device).post(
-                url,
+                f"{self._base}/{service}",
                 data=octets,
                 headers={"Content-Type": "application/xml"},
                 allow_redirects=False,
             ) as response:
                 body = await _read(response)
                 status = response.status
+        except ConfigurationError as error:
+            raise VtnUnreachable(str(error)) from None  # a file has gone since the start
         except aiohttp.ClientConnectorError as error:
             raise VtnUnreachable(f"{url}: cannot be reached: {error}") from None
         except TimeoutError:
@@ -85,7 +95,7 @@ class VtnClient:
             raise VtnError(f"{url}: {type(error).__name__}: {error}") from None
         if 400 <= status < 500:
             raise VtnRefused(f"{url}: HTTP {status}: {body[:200]!r}", status)
-        if status != 200:
+        if status != 200 and not (status == 204 and not body):
             raise VtnError(f"{url}: HTTP {status}: {body[:200]!r}")
         if not body.strip():
             return None
@@ -101,7 +111,9 @@ class VtnClient:
         if session is None:
             timeout = aiohttp.ClientTimeout(total=self._config.vtn_timeout_s)
             connector = aiohttp.TCPConnector(ssl=self._trust(key))
-            session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+            # A cookie of one CEM must not speak for another.
+            jar = aiohttp.DummyCookieJar()
+            session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar)
             self._sessions[key] = session
         return session
 

@@ -10,7 +10,13 @@ import aiohttp
 
 from cem.errors import CemError
 from cem.openadr.core.face import Answer
-from openadr_xml import MAX_PAYLOAD_OCTETS, SERVICES, PayloadRefused, parse_untrusted_payload
+from openadr_xml import (
+    MAX_PAYLOAD_OCTETS,
+    SERVICES,
+    PayloadRefused,
+    building,
+    parse_untrusted_payload,
+)
 
 if TYPE_CHECKING:
     from cem.openadr.server import OpenAdrVtn
@@ -35,7 +41,8 @@ class VenPusher:
     async def run(self) -> None:
         """Push until cancelled."""
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        jar = aiohttp.DummyCookieJar()
+        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=jar) as session:
             pause_s = _RETRY_MIN_S
             while True:
                 url, answer, kind = await self._face.wait_for_push()
@@ -57,22 +64,48 @@ class VenPusher:
                 headers={"Content-Type": "application/xml"},
                 allow_redirects=False,
             ) as response:
-                body = await response.content.read(MAX_PAYLOAD_OCTETS + 1)
+                body = await _read(response)
                 if response.status != 200:
                     logger.warning("the VEN answered a push of %s: %d", kind, response.status)
                     return False
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             logger.warning("cannot push %s to the VEN: %r", kind, error)
             return False
-        if body.strip():
-            await self._take_answer(body, kind)
-        return True
+        return not body.strip() or await self._take_answer(body, kind)
 
-    async def _take_answer(self, body: bytes, kind: str) -> None:
-        """Take what the VEN said to a push: what a polling VEN would have posted."""
+    async def _take_answer(self, body: bytes, kind: str) -> bool:
+        """Take what the VEN said to a push: what a polling VEN would have posted.
+
+        Returns:
+            Whether that is done with; if not, it has to be pushed again to have another answer.
+        """
         try:
             payload = parse_untrusted_payload(body)
             certificate = self._face.face.bound_fingerprint
-            await self._face.ask(payload, payload.service, certificate)
-        except (PayloadRefused, CemError) as error:
-            logger.warning("the VEN's answer to a push of %s is lost: %s", kind, error)
+            answer = await self._face.ask(payload, payload.service, certificate)
+            told = parse_untrusted_payload(answer.octets) if answer.octets else None
+        except PayloadRefused as error:
+            logger.warning("the VEN's answer to a push of %s is of no use: %s", kind, error)
+            return True
+        except CemError as error:
+            logger.warning("cannot keep the VEN's answer to a push of %s: %s", kind, error)
+            return False
+        if told is not None and told.response_code >= 300:
+            logger.warning(
+                "the VEN's answer to a push of %s does not cross: %d %r",
+                kind,
+                told.response_code,
+                told.response_description,
+            )
+            return told.response_code != building.OTHER_ERROR
+        return True
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body, and little more of it than a payload may have."""
+    body = b""
+    async for piece in response.content.iter_chunked(16_384):
+        body += piece
+        if len(body) > MAX_PAYLOAD_OCTETS:
+            break
+    return body

@@ -82,6 +82,8 @@ class OpenAdrVtn:
         self._face.recover()
         self._changed = asyncio.Condition()
         self._others: asyncio.Queue[ReceivedMessage | None] = asyncio.Queue()
+        self._without_room: asyncio.Queue[tuple[ReceivedMessage, Payload]] = asyncio.Queue()
+        self._held_back = 0
         self._serving = 0
         self._tasks: list[asyncio.Task[None]] = []
         app = web.Application(client_max_size=MAX_PAYLOAD_OCTETS, middlewares=[_log_refusals])
@@ -108,7 +110,10 @@ class OpenAdrVtn:
                 f"openadr: cannot listen on {self._config.listen}: {error}"
             ) from None
         self.port = int(self._runner.addresses[0][1])
-        self._tasks = [asyncio.create_task(self._take_received(), name="cem openadr")]
+        self._tasks = [
+            asyncio.create_task(self._take_received(), name="cem openadr"),
+            asyncio.create_task(self._take_held_back(), name="cem openadr held back"),
+        ]
         if self._config.push:
             pusher = VenPusher(self)
             self._tasks.append(asyncio.create_task(pusher.run(), name="cem openadr push"))
@@ -166,10 +171,26 @@ class OpenAdrVtn:
         except PayloadRefused:
             self._others.put_nowait(received)
             return
-        async with self._changed:
-            await self._changed.wait_for(self._face.has_room)
-            answers = self._face.receive(payload, self._clock())
-            logger.info("from the VTN: %s", payload.kind)
+        # A VEN that was away for long registers before it polls: its answer must not stand behind
+        # what has no room. That stays unacknowledged, in the gateway.
+        full = self._held_back or not self._face.has_room()
+        if full and self._face.is_for_polls(payload):
+            self._held_back += 1
+            self._without_room.put_nowait((received, payload))
+        else:
+            await self._take_payload(received, payload)
+
+    async def _take_held_back(self) -> None:
+        while True:
+            received, payload = await self._without_room.get()
+            async with self._changed:
+                await self._changed.wait_for(self._face.has_room)
+            await self._take_payload(received, payload)
+            self._held_back -= 1
+
+    async def _take_payload(self, received: ReceivedMessage, payload: Payload) -> None:
+        answers = self._face.receive(payload, self._clock())
+        logger.info("from the VTN: %s", payload.kind)
         while True:
             # First the effect, then the ack: both have to be on the disk, and a crash between
             # them brings the message again, which changes nothing.

@@ -25,6 +25,10 @@ class Arrivals:
     _config: OpenAdrConfig
     _watched: Counter[str]
 
+    def is_for_polls(self, payload: Payload) -> bool:
+        """Tell whether a message needs room: it answers nobody who waits."""
+        return payload.kind in FOR_POLLS and self._answered(payload) is None
+
     def has_room(self) -> bool:
         """Tell whether another message may come for the VEN."""
         return len(self.state.queue) < self._config.queued_messages

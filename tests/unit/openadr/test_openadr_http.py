@@ -365,6 +365,23 @@ async def test_a_restart_loses_nothing_and_repeats_no_request(system: System, xm
     await system.vtn.wait(lambda: system.vtn.polls > polls)
 
 
+async def test_a_full_queue_holds_up_no_answer(system: System, xml: Any) -> None:
+    system.config["cem"]["queued_messages"] = 1
+    await system.restart()
+    await system.register(xml)
+    for number in range(3):
+        await system.down.send(xml.event(f"E{number}"))
+    # A VEN that was away registers before it polls.
+    answer = await system.ask(xml.registration("again", ven_id="VEN1"))
+    assert answer is not None
+    assert answer.kind == "oadrCreatedPartyRegistration"
+    assert len(system.up.unacknowledged) == 2
+    for number in range(3):
+        event = await system.poll_until(xml, "oadrDistributeEvent")
+        assert event.events[0].event_id == f"E{number}"
+    await eventually(lambda: not system.up.unacknowledged)
+
+
 async def test_what_is_no_openadr_goes_to_the_application(system: System) -> None:
     json = b'{"programName": "OpenADR 3", "intervals": []}'
     await system.down.send(DEVICE, json)

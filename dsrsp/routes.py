@@ -15,6 +15,7 @@ from dsrsp.core.offers import Offers, OfferState, RouteRecord, terms_of
 from dsrsp.errors import ConfigurationError, RouteNotOffered, StorageError
 from dsrsp.news import News
 from dsrsp.ports import Storage
+from dsrsp.route_2b.gate import Complaints
 from dsrsp.route_2b.server import Route2bServer
 from dsrsp.route_2b.session import Application
 from gbcs.certificates import Role
@@ -80,7 +81,9 @@ MakeServer = Callable[[Application], RouteServer]
 class RouteTunnel(Protocol):
     """What the tunnel's end does for route 2b. All may raise `dsrsp.errors.StorageError`."""
 
-    def receive_message(self, device: EntityId, payload: bytes, originator_counter: int) -> None:
+    def receive_message(
+        self, device: EntityId, payload: bytes, originator_counter: int
+    ) -> str | None:
         """Take a whole message that a device has signed."""
         ...
 
@@ -156,6 +159,7 @@ class Routes:
         self._something = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._complaints = Complaints(logger)
 
     # Life
 
@@ -339,9 +343,13 @@ class Routes:
     async def received(self, device: EntityId, message: Route2bMessage) -> None:
         """Take a message; what cannot be stored now has no receipt, and comes again."""
         try:
-            self._tunnel.receive_message(device, message.payload, message.originator_counter)
+            full = self._tunnel.receive_message(device, message.payload, message.originator_counter)
         except StorageError as error:
-            logger.error("a message of %s by route 2b is not taken: %s", device, error)
+            full = str(error)
+        if full is not None:
+            # As often as the device likes: the log must not fill the disk.
+            text = "a message of %s by route 2b has to come again: %s"
+            self._complaints.tell(text, device, full)
         # One CEM that floods us must not keep the others from their turn.
         await asyncio.sleep(0)
 

@@ -633,15 +633,18 @@ class Tunnel:
 
     # Route 2b
 
-    def receive_message(self, device: EntityId, payload: bytes, originator_counter: int) -> None:
+    def receive_message(
+        self, device: EntityId, payload: bytes, originator_counter: int
+    ) -> str | None:
         """Take a whole message that a device has signed; its receipt is among the transmits.
+
+        Returns:
+            Why nothing new is taken of the device for now, so that it comes again; None: it is.
 
         Raises:
             StorageError: nothing is changed, and there is no receipt: it comes again.
         """
         full = self._inbox.too_much_waits(device, self._config)
-        if full is not None:
-            logger.warning("a message of %s by route 2b has to come again: %s", device, full)
         self._do(
             lambda endpoint, now: endpoint.on_message(
                 device.octets,
@@ -652,6 +655,7 @@ class Tunnel:
             ),
             hold=True,
         )
+        return full
 
     def written(self, originator_counter: int) -> None:
         """Note that a connection has taken a message.

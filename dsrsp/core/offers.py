@@ -182,5 +182,8 @@ class Offers:
         renewal = record.not_after - RENEWED_BEFORE_END * lasts_s
         if record.state is OfferState.OFFERED:
             return min(renewal, record.offered_at + AGAIN_AFTER_S)
-        # Who has refused is asked again when the terms change.
+        if record.status is RouteStatus.OUT_OF_DATE:
+            # A clock was wrong, there or here: it may be set by now.
+            return (record.answered_at or record.offered_at) + AGAIN_AFTER_S
+        # Who has refused otherwise is asked again when the terms change.
         return renewal if record.state is OfferState.ACCEPTED else math.inf

@@ -60,6 +60,15 @@ def test_an_older_offer_holds_until_it_ends_or_all_are_withdrawn() -> None:
         assert "withdrawn" in (offers.check(DEVICE, number, NOW + 20) or "")
 
 
+def test_who_found_an_offer_out_of_date_is_asked_again() -> None:
+    offers = Offers([record(1)])
+    answered(offers, 1, RouteStatus.OUT_OF_DATE)
+    assert offers.next_due() == NOW + 1 + AGAIN_AFTER_S
+    assert not offers.wants_offer(DEVICE, b"terms", NOW + AGAIN_AFTER_S)
+    assert offers.wants_offer(DEVICE, b"terms", NOW + 1 + AGAIN_AFTER_S)
+    assert offers.next_number(DEVICE, NOW) > 1
+
+
 def test_what_has_ended_is_forgotten() -> None:
     offers = Offers([record(1), record(2, NOW + LASTS_S + 1)])
     assert "never made" in (offers.check(DEVICE, 1, NOW) or "")

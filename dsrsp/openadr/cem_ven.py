@@ -247,7 +247,7 @@ class CemVen:
         """Take what the VTN pushed; return what the VEN answers, None if it need not, or late."""
         answered_here = payload.kind not in FROM_POLLS or payload.kind == "oadrDistributeEvent"
         if answered_here or not payload.request_id:
-            await self.take_from_vtn(payload)
+            await asyncio.shield(self._take_all(payload))
             return None
         # A VTN that tries again while the first try is held open waits for the same answer.
         held = self._pushed.get(payload.request_id)
@@ -256,7 +256,8 @@ class CemVen:
             self._pushed[payload.request_id] = held
         self._holding[payload.request_id] += 1
         try:
-            await self.take_from_vtn(payload)
+            # If the VTN goes meanwhile, what has begun ends; only nobody waits for an answer.
+            await asyncio.shield(self._take_all(payload))
             done, _ = await asyncio.wait({held}, timeout=self._config.push_patience_s)
             return held.result() if done else None
         finally:
@@ -265,6 +266,12 @@ class CemVen:
                 del self._holding[payload.request_id]
                 if self._pushed.get(payload.request_id) is held:
                     del self._pushed[payload.request_id]
+
+    def _take_all(self, payload: Payload) -> asyncio.Task[None]:
+        task = asyncio.create_task(self.take_from_vtn(payload), name=f"push {self.device}")
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+        return task
 
     # Both
 

@@ -49,8 +49,8 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         push_ca: PEM file with the certificates that the VTN's own must go back to.
         push_patience_s: how long a push that the VEN must answer is held open, in seconds.
         body_timeout_s: how long a pushed body may take, in seconds.
-        plain_http: True admits plain HTTP from other machines: whoever reaches the port can then
-            speak as the VTN.
+        plain_http: True admits other machines to push_listen without push_ca, also without TLS:
+            whoever reaches the port can then speak as the VTN.
     """
 
     vtn_url: str

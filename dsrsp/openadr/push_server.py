@@ -57,7 +57,12 @@ class PushServer:
         for service in sorted(set(SERVICES.values())):
             app.router.add_post(f"/{{device}}/OpenADR2/Simple/2.0b/{service}", self._post)
         self._runner = web.AppRunner(
-            app, access_log=None, logger=quiet_logger("dsrsp.openadr"), shutdown_timeout=1.0
+            app,
+            access_log=None,
+            logger=quiet_logger("dsrsp.openadr"),
+            shutdown_timeout=1.0,
+            # A VTN that has gone takes no answer: the VEN's is then posted to it.
+            handler_cancellation=True,
         )
         self.port = 0
 
@@ -162,10 +167,10 @@ def _split(config: OpenAdrConfig) -> tuple[str, int]:
         raise ConfigurationError(
             f"openadr: push_listen = {listen!r}: expected host:port with a port of 0 to 65535"
         )
-    if config.push_certificate is None and not config.plain_http and not _is_loopback(host):
+    if config.push_ca is None and not config.plain_http and not _is_loopback(host):
         raise ConfigurationError(
-            f"openadr: push_listen = {listen!r} without TLS: whoever reaches it could speak as the "
-            "VTN. Give push_certificate, push_key and push_ca, or set plain_http = true where "
+            f"openadr: push_listen = {listen!r} without push_ca: whoever reaches it could speak as "
+            "the VTN. Give push_certificate, push_key and push_ca, or set plain_http = true where "
             "nobody else reaches it"
         )
     return host, int(port)

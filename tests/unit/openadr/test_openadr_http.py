@@ -20,6 +20,7 @@ from cem.openadr import OpenAdrConfig as CemOpenAdr
 from dsrsp.openadr import OpenAdrConfig as DsrspOpenAdr
 from dsrsp.openadr import OpenAdrVens
 from gbcs import EntityId
+from lab.tls_files import write_tls_files
 from openadr_xml import Payload, parse_untrusted_payload
 from smtunnel import DeliveryState
 
@@ -511,6 +512,26 @@ async def test_a_vtn_pushes_and_a_ven_is_pushed_to(system: System, xml: Any) -> 
     assert len(pushed) == 2
 
 
+async def test_an_answer_to_a_push_whose_vtn_has_gone_is_posted(system: System, xml: Any) -> None:
+    system.config["dsrsp"] |= {"push_listen": "127.0.0.1:0", "push_url": "http://pushes.example"}
+    await system.restart()
+    await system.register(xml)
+    _, writer = await asyncio.open_connection("127.0.0.1", system.dsrsp.push_port)
+    cancel = xml.cancel_report("RR1", "c7")
+    head = f"POST /{DEVICE}{PATH}/EiReport HTTP/1.1\r\nHost: x\r\n"
+    head += f"Content-Type: application/xml\r\nContent-Length: {len(cancel)}\r\n\r\n"
+    writer.write(head.encode() + cancel)
+    await system.poll_until(xml, "oadrCancelReport")
+    ven = system.dsrsp.ven(DEVICE)
+    assert ven is not None
+    assert ven._pushed
+    writer.close()
+    await writer.wait_closed()
+    await eventually(lambda: not ven._pushed)
+    await system.ask(xml.canceled_report("c7"))
+    await system.vtn.wait(lambda: system.vtn.asked[-1].kind == "oadrCanceledReport")
+
+
 async def test_state_of_another_device_or_version_is_refused(
     system: System, tmp_path: Path, xml: Any
 ) -> None:
@@ -554,6 +575,21 @@ def test_impossible_settings_of_the_cem_are_explained(settings: dict[str, Any], 
         )
 
 
+async def test_tls_alone_does_not_tell_who_pushes(tmp_path: Path) -> None:
+    write_tls_files(tmp_path, ("vtn",))
+    config = DsrspOpenAdr(
+        vtn_url="http://127.0.0.1:1",
+        state=":memory:",
+        push_listen="0.0.0.0:0",
+        push_url="https://x",
+        push_certificate=str(tmp_path / "vtn.pem"),
+        push_key=str(tmp_path / "vtn.key"),
+    )
+    with pytest.raises(dsrsp.ConfigurationError, match="without push_ca"):
+        async with OpenAdrVens(config, TunnelEnd("x")):  # type: ignore[arg-type]
+            pass
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -563,7 +599,7 @@ def test_impossible_settings_of_the_cem_are_explained(settings: dict[str, Any], 
         ({"push_ca": "x"}, "push_ca needs"),
         ({"vtn_attempts": 0}, "above 0"),
         ({"vtn_ca": "/nowhere"}, "PEM file of certificates"),
-        ({"push_listen": "0.0.0.0:1", "push_url": "http://x"}, "without TLS"),
+        ({"push_listen": "0.0.0.0:1", "push_url": "http://x"}, "without push_ca"),
         ({"push_listen": "x", "push_url": "http://x"}, "host:port"),
     ],
 )

@@ -241,6 +241,11 @@ async def test_withdrawn_by_command_and_by_configuration(
                 await dsrsp.change_route("withdraw", device)
             with pytest.raises(ControlError, match="makes no offers"):
                 await cem.change_route("offer", device)
+            # What was given to the connection before both ends see its end, goes again by 2a.
+            while (await cem.route())["state"] != "no offer" or (await dsrsp.route())["cems"][0][
+                "connected"
+            ]:
+                await dsrsp.echo(device, timeout_s=30)
         assert await down_and_up(system, RouteChoice.AUTO) == ("2a", "2a")
         async with system.control("dsrsp") as dsrsp, system.control("cem") as cem:
             assert (await cem.route())["state"] == "no offer"

@@ -109,9 +109,9 @@ class Arrivals:
             push_url=waiting.push_url,
         )
         state.resync_at = 0.0
-        # What came too late for the VEN it fetches when it is asked to register.
+        # A registration that came too late the VEN fetches when it is asked to register.
         waiting.ends_asking = True
-        state.reregister = state.reregister and not fetched
+        state.reregister = not fetched
 
     def _unbind_from(self, payload: Payload) -> None:
         """End a registration, unless a newer one has overtaken its end."""

@@ -345,6 +345,7 @@ def test_the_push_model_needs_to_be_allowed(read: Read, xml: Any) -> None:
     home = Home(read, push=True)
     home.ask(push)
     home.come(xml.registered("r"))
+    home.ask(push)
     assert home.face.next_push(home.now) is None
     home.come(xml.event())
     pushed = home.face.next_push(home.now)

@@ -206,7 +206,9 @@ def test_the_error_tree_is_as_the_docstring_says():
     def tree(cls, depth=0):
         yield depth, cls.__name__
         for sub in cls.__subclasses__():
-            yield from tree(sub, depth + 1)
+            # dsrsp.openadr has errors of its own, which are there only once it was imported.
+            if sub.__module__ == dsrsp.errors.__name__:
+                yield from tree(sub, depth + 1)
 
     lines = [
         line

@@ -5,9 +5,11 @@ Relative paths in a file are relative to the folder of that file.
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -19,6 +21,7 @@ from dsrsp import DsrspConfig
 from gbcs import EntityId
 from gbcs.errors import BuildError
 from lab.errors import ConfigError
+from lab.signing_service import SigningConfig
 
 T = TypeVar("T")
 
@@ -69,6 +72,7 @@ _COMMANDS: dict[type, str] = {
     DsrspFile: "smtunnel dsrsp",
     CemFile: "smtunnel cem",
     DccSimFile: "smtunnel dcc-sim",
+    SigningConfig: "smtunnel signing-service",
 }
 
 
@@ -83,12 +87,44 @@ def _decode_hook(wanted: type, value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
+def _taught(error: str, file_type: type) -> str:
+    """Add to an unknown field what was probably meant: another spelling, or another file."""
+    found = re.search(r"unknown field `([^`]*)`(?: - at `\$\.([^`]*)`)?", error)
+    if found is None:
+        return error
+    name, place = found[1], re.sub(r"\[[^\]]*\]", "", found[2] or "")
+    near = difflib.get_close_matches(name, _settings_at(file_type, place), n=1)
+    if near:
+        return f"{error}: did you mean `{near[0]}`?"
+    for other, command in _COMMANDS.items():
+        if other is not file_type and name in _settings_at(other, place):
+            return f"{error}: it belongs in the file of `{command}`"
+    return error
+
+
+def _settings_at(kind: Any, place: str) -> list[str]:
+    """Return the names that may stand in a table, by its place in the file; none if unknown."""
+    for part in place.split(".") if place else []:
+        struct = _struct_in(kind)
+        fields = () if struct is None else msgspec.structs.fields(struct)
+        kind = next((field.type for field in fields if field.encode_name == part), None)
+    struct = _struct_in(kind)
+    return [] if struct is None else [f.encode_name for f in msgspec.structs.fields(struct)]
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the table that an annotation such as ``list[X]`` or ``X | None`` allows."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next(filter(None, map(_struct_in, get_args(kind))), None)
+
+
 def parse_config(text: str, file_type: type[T], *, where: str) -> T:
     """Read a configuration.
 
     Args:
         text: TOML.
-        file_type: DsrspFile, CemFile or DccSimFile.
+        file_type: DsrspFile, CemFile, DccSimFile or SigningConfig.
         where: what to call the text in errors, a path for instance.
 
     Raises:
@@ -98,8 +134,8 @@ def parse_config(text: str, file_type: type[T], *, where: str) -> T:
         return msgspec.convert(tomllib.loads(text), file_type, dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"{where}: {error} ($ is the whole file); "
-            f"`{_COMMANDS.get(file_type, 'smtunnel')} --example-config` prints a commented example"
+            f"{where}: {_taught(str(error), file_type)} ($ is the whole file); "
+            f"`{_COMMANDS[file_type]} --example-config` prints a commented example"
         ) from None
     except (ValueError, RecursionError) as error:
         # tomllib also lets numbers of too many digits and too deep nesting pass as they are.

@@ -34,6 +34,8 @@ def test_an_eui_is_read_from_text() -> None:
         ('state = "dsrsp.sqlite"', "state = 1", r"Expected `str`.*\$.gateway.state"),
         ("test_mode = true", 'test_mode = true\ncolor = "red"', r"color.*\$.gateway"),
         ("[control]", "[control", "not valid TOML"),
+        ("\nsupplier_id", "\nsuplier_id", "did you mean `supplier_id`"),
+        ("dcc_url =", 'device_id = ""\ndcc_url =', "belongs in the file of `smtunnel cem`"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(find: str, replace: str, words: str) -> None:
@@ -41,3 +43,9 @@ def test_what_is_wrong_is_named_with_its_place(find: str, replace: str, words: s
     assert find in text
     with pytest.raises(ConfigError, match=words):
         parse_config(text.replace(find, replace, 1), DsrspFile, where="dsrsp.toml")
+
+
+def test_another_spelling_is_found_in_a_list_of_tables_too() -> None:
+    text = (EXAMPLES / "dcc-sim.toml").read_text()
+    with pytest.raises(ConfigError, match="did you mean `receive_url`"):
+        parse_config(text.replace("receive_url", "recieve_url"), DccSimFile, where="dcc-sim.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_keystore(
                 f"{folder}: no such folder of certificates and keys; "
                 "`smtunnel pki init DIR` makes a set for tests"
             )
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in _SUFFIXES):
+        for path in _key_files(folder):
             pems[str(path)] = _read(path, must_be_private=not test_mode)
     if not pems:
         named = ", ".join(str(folder) for folder in folders)
@@ -53,6 +54,17 @@ def read_keystore(
     return KeyStore.from_pems(
         pems, test_mode=test_mode, device_certificates=_folder_source(device_certificates)
     )
+
+
+def _key_files(folder: Path) -> list[Path]:
+    """Return what may hold keys below a folder; a folder that may not be read is not left out."""
+
+    def refuse(error: OSError) -> None:
+        raise KeyFolderError(f"{error.filename}: this folder cannot be read: {error.strerror}")
+
+    walk = os.walk(folder, onerror=refuse)
+    paths = (Path(place, name) for place, _, names in walk for name in names)
+    return sorted(path for path in paths if path.suffix in _SUFFIXES)
 
 
 def _folder_source(folder: Path) -> DeviceCertificates:

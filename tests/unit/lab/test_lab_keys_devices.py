@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -48,3 +49,20 @@ def test_the_folder_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_bytes(root.certificate.pem)
     with pytest.raises(KeyFolderError, match="no such folder of device certificates"):
         read_keystore([tmp_path], test_mode=True, device_certificates=tmp_path / "devices")
+
+
+def test_a_folder_that_may_not_be_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(KeyFolderError, match="closed: this folder cannot be read"):
+        read_keystore([tmp_path], test_mode=True)

@@ -122,8 +122,10 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(
-            f"{path}: cannot read it for the signing service: {error}"
+            f"{path}: cannot read it for the signing service: {reason}; "
+            "the service makes its token when it first starts"
         ) from None
 
 

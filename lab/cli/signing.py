@@ -26,29 +26,40 @@ from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
 from lab.signing_service import SigningConfig, SigningService
 
+_EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "signing-service.toml"
+
 
 @click.command()
 @click.option(
     "--config",
     "config_path",
-    required=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="The service's TOML file.",
 )
-def signing_service(config_path: Path) -> None:
+@click.option(
+    "--example-config", is_flag=True, help="Print a commented configuration file and stop."
+)
+def signing_service(config_path: Path | None, example_config: bool) -> None:
     """Sign the supplier's ECS46a pre-commands for a gateway, and nothing else.
 
     \b
-    supplier_id = "90-B3-D5-1F-30-01-00-00"
-    keys = ["pki/certificates", "pki/dsrsp"]
-    listen = "127.0.0.1:8470"
-    token_file = "signing.token"
-    audit = "signing-audit.jsonl"
-    signatures_per_minute = 600
+    smtunnel signing-service --example-config > signing-service.toml
+    smtunnel signing-service --config signing-service.toml
 
-    The gateway's file then has: [gateway.signing] url = "http://127.0.0.1:8470",
-    token_file = "signing.token". See specs/signing-service.md.
+    The gateway's file then has, at its end:
+
+    \b
+    [gateway.signing]
+    url = "http://127.0.0.1:8470"
+    token_file = "signing.token"
+
+    The protocol: specs/signing-service.md.
     """
+    if example_config:
+        click.echo(_EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        return
+    if config_path is None:
+        raise click.UsageError("give --config FILE (see --example-config for one to start from)")
     run_checked(_serve(config_path))
 
 

@@ -41,7 +41,7 @@ def _free_port() -> int:
 def try_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a reader has after README's first commands, with ports that are free."""
     write_test_pki(tmp_path / "pki")
-    ports = {str(port): str(_free_port()) for port in (1880, 8079, 8090)}
+    ports = {str(port): str(_free_port()) for port in (1880, 8079, 8083, 8090)}
     for example in _EXAMPLES.glob("*.toml"):
         text = example.read_text(encoding="utf-8")
         for port, free in ports.items():
@@ -115,7 +115,7 @@ def test_the_make_targets_named_in_passing_exist() -> None:
 
 
 def test_the_example_configurations_are_those_of_the_command_line(try_folder: Path) -> None:
-    for part in ("dcc-sim", "dsrsp", "cem"):
+    for part in ("dcc-sim", "dsrsp", "cem", "signing-service"):
         shown = subprocess.run(
             [sys.executable, "-W", "error", "-m", "lab", part, "--example-config"],
             capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -258,7 +259,7 @@ class _Request:
             response: aiohttp.ClientResponse = await self._context.__aenter__()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ControlError(
-                f"no answer from the daemon's control interface at {self._url}: {error}; "
+                f"no answer from the daemon's control interface at {self._url}: {_why(error)}; "
                 "is the daemon running?"
             ) from None
         return response
@@ -270,3 +271,11 @@ class _Request:
         trace: TracebackType | None,
     ) -> None:
         await self._context.__aexit__(kind, error, trace)
+
+
+def _why(error: Exception) -> str:
+    """Return the operating system's word where there is one, without what aiohttp puts around."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        return os.strerror(cause.errno) if cause.errno else str(cause)
+    return str(error) or "it took too long"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def dsrsp_echo(
 
     async def ask() -> float:
         async with client:
+            if not as_json and sys.stderr.isatty():
+                click.echo(f"waiting for the echo, {wait_s:g} s at most", err=True)
             return await client.echo(device, timeout_s=wait_s)
 
     seconds = run_checked(ask())

@@ -143,7 +143,8 @@ def client_of(
             control_url = f"http://{host}:{port}"
     if control_url is None or token_file is None:
         raise click.UsageError(
-            "say how to reach the daemon: --config FILE, or --control URL and --token-file FILE"
+            "say behind the subcommand how to reach the daemon: --config FILE, or --control URL "
+            "and --token-file FILE"
         )
     if not control_url.startswith(("http://", "https://")):
         raise click.UsageError(f"--control {control_url}: expected http://host:port")

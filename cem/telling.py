@@ -27,6 +27,7 @@ from smtunnel import (
 )
 from smtunnel.carriers import HEADER_CHARS, HEADER_OCTETS
 from smtunnel.effects import Effects
+from smtunnel.records import Capabilities
 from smtunnel.route_choice import routes_text
 from smtunnel.routes import RouteOffer, RouteWithdrawn
 from smtunnel.send_events import StatusChanged, Transmit
@@ -66,7 +67,7 @@ class Teller:
         for event in effects.events:
             self._tell_event(event)
         for news in effects.news:
-            logger.info("the DSRSP tells: %s", news.record)
+            logger.info("the DSRSP tells: %s", _told(news.record))
             if isinstance(news.record, RouteOffer | RouteWithdrawn):
                 offered = isinstance(news.record, RouteOffer)
                 self._journal.record(
@@ -196,3 +197,19 @@ class Teller:
             message_octets=octets,
             reason=reason,
         )
+
+
+def _told(record: object) -> str:
+    """Return what a person needs of a control record; the rest is its kind."""
+    match record:
+        case RouteOffer():
+            return f"route 2b is offered: {', '.join(record.addresses)}, offer {record.offer}"
+        case RouteWithdrawn():
+            return f"offer {record.offer} of route 2b is withdrawn"
+        case Capabilities():
+            dictionaries = ", ".join(f"{one:08X}" for one in record.dictionaries)
+            return (
+                f"what it understands: messages of up to {record.message_octets} octets, "
+                f"dictionaries {dictionaries or 'none'}; receipts: {record.receipts.name.lower()}"
+            )
+    return type(record).__name__

@@ -104,12 +104,16 @@ class Route2bRefused(GbcsError):
 class Route2bClosed(GbcsError):
     """A connection of route 2b has ended.
 
-    ``code`` and ``reason`` are what the other end said, None and empty when it just broke.
+    ``code`` and ``reason`` are what the other end said. Without a code nothing was said: the reason
+    is then ours, or empty when the connection just broke.
     """
 
     def __init__(self, code: int | None, reason: str) -> None:
-        told = "the connection broke" if code is None else f"the other end closed it: {code}"
-        super().__init__(f"{told} {reason!r}" if reason else told)
+        if code is None:
+            told = reason or "the connection broke"
+        else:
+            told = f"the other end closed it: {code}" + (f" {reason!r}" if reason else "")
+        super().__init__(told)
         self.code = code
         self.reason = reason
 

@@ -318,7 +318,8 @@ class WebSocketFace:
 def _closed(error: ConnectionClosed) -> Route2bClosed:
     if error.sent is not None and not error.rcvd_then_sent:
         # The library itself ended it: a message too long, or no WebSocket frames.
-        return Route2bClosed(None, f"closed from here: {error.sent.code} {error.sent.reason}")
+        said = f"closed from here: {error.sent.code} {error.sent.reason}"
+        return Route2bClosed(None, said.rstrip())
     if error.rcvd is None:
         return Route2bClosed(None, "")
     return Route2bClosed(error.rcvd.code, error.rcvd.reason)

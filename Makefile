@@ -6,7 +6,7 @@ export PYTHON
 .PHONY: help setup demo test lint unit fuzz bench scale interop conformance-c conformance-micropython clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 25
 
 setup: ## make .venv with everything the project needs
 	@scripts/setup

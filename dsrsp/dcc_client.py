@@ -10,6 +10,7 @@ from types import TracebackType
 
 import aiohttp
 
+from dsrsp.connecting import connect_reason
 from dsrsp.errors import DccUnreachable
 from dsrsp.ports import Service
 from gbcs.duis import MAX_DUIS_OCTETS
@@ -71,8 +72,7 @@ class HttpDccClient:
         except TimeoutError:
             raise DccUnreachable(f"{url}: no answer in {self._timeout.total} s") from None
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
-            detail = str(error) or type(error).__name__
-            raise DccUnreachable(f"{url}: {detail}") from None
+            raise DccUnreachable(f"{url}: {connect_reason(error)}") from None
 
 
 async def _read_limited(answer: aiohttp.ClientResponse) -> bytes:

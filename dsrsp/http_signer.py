@@ -17,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 
 from dsrsp.config import SigningServiceConfig
+from dsrsp.connecting import connect_reason
 from dsrsp.errors import ConfigurationError, SignerUnavailable, SigningFailed, SigningRefused
 from gbcs.entity_id import EntityId
 from gbcs.messages import PreCommand
@@ -85,8 +86,7 @@ class HttpSigner:
         except TimeoutError:
             raise SignerUnavailable(f"{self._url}: no answer in {self._timeout.total} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            detail = str(error) or type(error).__name__
-            raise SignerUnavailable(f"{self._url}: {detail}") from None
+            raise SignerUnavailable(f"{self._url}: {connect_reason(error)}") from None
 
     def _read_untrusted(self, status: int, octets: bytes) -> bytes:
         if status == 200:

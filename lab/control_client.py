@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from dsrsp.connecting import connect_reason
 from gbcs import EntityId
 from gbcs.errors import BuildError
 from lab.control import SendOptions
@@ -259,7 +259,7 @@ class _Request:
             response: aiohttp.ClientResponse = await self._context.__aenter__()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ControlError(
-                f"no answer from the daemon's control interface at {self._url}: {_why(error)}; "
+                f"no answer from the daemon's control interface at {self._url}: {connect_reason(error)}; "
                 "is the daemon running?"
             ) from None
         return response
@@ -271,11 +271,3 @@ class _Request:
         trace: TracebackType | None,
     ) -> None:
         await self._context.__aexit__(kind, error, trace)
-
-
-def _why(error: Exception) -> str:
-    """Return the operating system's word where there is one, without what aiohttp puts around."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        return os.strerror(cause.errno) if cause.errno else str(cause)
-    return str(error) or "it took too long"

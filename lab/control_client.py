@@ -259,8 +259,8 @@ class _Request:
             response: aiohttp.ClientResponse = await self._context.__aenter__()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ControlError(
-                f"no answer from the daemon's control interface at {self._url}: {connect_reason(error)}; "
-                "is the daemon running?"
+                f"no answer from the daemon's control interface at {self._url}: "
+                f"{connect_reason(error)}; is the daemon running?"
             ) from None
         return response
 

@@ -231,7 +231,8 @@ class Endpoint:
                 left this end: then there is nothing to tell the peer.
             refused: the Originator Counter of a carrier message that the carrier has refused for
                 good, if that is why. All else that was given out may have arrived, and where that
-                may be the whole message, its reason says so.
+                may be the whole message, its reason says so. What is on its way by route 2b is
+                not given up: it goes on there, and by 2a no more unless that fails.
         """
         work = Work(now)
         held = self._outbound.sender.may_be_held(ref) if may_have_gone else None

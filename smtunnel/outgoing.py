@@ -193,6 +193,13 @@ class OutgoingMessage:
             self.next_new = self.total
             self.retries = []
 
+    def stay_whole(self) -> None:
+        """Send no more fragments of what goes by route 2b; by 2a only if that route fails."""
+        self.choice = RouteChoice.AUTO if self.choice is RouteChoice.BOTH else self.choice
+        self.on_2a = False
+        self.next_new = self.total
+        self.retries = []
+
     def leave_whole(self) -> None:
         """Let it go by route 2b no more."""
         self.whole.engaged = False

@@ -240,13 +240,21 @@ class MessageSender:
             ref: which one.
             reason: why, for a person.
             now: the time, in seconds.
-            refused: the counter of a carrier message that was refused for good, if that is why.
+            refused: the counter of a carrier message that was refused for good, if that is why;
+                then what is on its way by route 2b goes on there.
         """
         events: list[SenderEvent] = []
         message = self._outbox.messages.get(ref)
         if message is not None:
             if refused in message.flights:
                 self._outbox.land(message, refused)
+            if refused is not None and message.whole.engaged:
+                # It is on its way by 2b: route 2a alone is closed to it.
+                message.stay_whole()
+                self._outbox.save_fixed(message)
+                self._course.check_handed_over(events, message, now)
+                self._outbox.settle(message, now)
+                return events
             what = SendInput.CANCELLED if refused is None else SendInput.EXHAUSTED
             self._course.move(events, message, what, reason)
             self._outbox.settle(message, now)

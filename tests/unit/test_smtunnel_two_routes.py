@@ -289,6 +289,44 @@ def test_both_at_once_is_delivered_once_and_confirmed_by_whichever_comes_first()
     assert pair.dsrsp.states == {"m": DeliveryState.REASSEMBLED}
 
 
+def test_what_2a_refuses_for_good_goes_on_by_2b() -> None:
+    pair = Pair({"fallback_after_s": 60.0})
+    pair.up()
+    whole, *fragments = pair.send(pair.dsrsp, "m", NOISE[:200], route=RouteChoice.BOTH)
+    pair.dsrsp.take()
+
+    def refuse(fragment: Transmit) -> None:
+        counter = fragment.originator_counter
+        effects = pair.dsrsp.endpoint.cancel("m", "refused", pair.now, refused=counter)
+        pair.dsrsp.keep(effects)
+
+    for fragment in fragments[:2]:
+        refuse(fragment)
+    assert pair.dsrsp.states.get("m") is not DeliveryState.FAILED
+    pair.deliver(pair.dsrsp, whole)
+    pair.carry()
+    assert pair.cem.received == [(NOISE[:200], B)]
+    assert pair.dsrsp.states == {"m": DeliveryState.REASSEMBLED}
+
+
+def test_what_both_routes_refuse_fails() -> None:
+    pair = Pair({"fallback_after_s": 60.0})
+    pair.up()
+    _, fragment, *_ = pair.send(pair.dsrsp, "m", NOISE[:200], route=RouteChoice.BOTH)
+    counter = fragment.originator_counter
+    pair.dsrsp.keep(pair.dsrsp.endpoint.cancel("m", "refused", pair.now, refused=counter))
+    pair.dsrsp.take()
+    pair.down()
+    pair.dsrsp.restart(pair.now)
+    pair.dsrsp.take()
+    pair.wait(61.0)
+    again = pair.dsrsp.take()
+    assert set(routes(again)) == {A}
+    counter = again[0].originator_counter
+    pair.dsrsp.keep(pair.dsrsp.endpoint.cancel("m", "refused", pair.now, refused=counter))
+    assert pair.dsrsp.states == {"m": DeliveryState.FAILED}
+
+
 def test_both_the_other_way_round() -> None:
     pair = Pair()
     pair.up()

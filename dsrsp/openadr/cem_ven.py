@@ -158,6 +158,7 @@ class CemVen:
                 hopeless = failures >= self._config.vtn_attempts
             else:
                 self.ven.counts["exchanges"] += 1
+                self._tell_bounds(answer)
                 logger.info(
                     "%s of %s: the VTN answered %s",
                     payload.kind,
@@ -178,6 +179,16 @@ class CemVen:
             logger.warning("%s of %s: next try soon: %s", payload.kind, self.device, reason)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._config.retry_max_s)
+
+    def _tell_bounds(self, answer: Payload | None) -> None:
+        wished_s = None if answer is None else answer.poll_interval_s
+        shortest_s, longest_s = self._config.poll_interval_min_s, self._config.poll_interval_max_s
+        if wished_s is not None and not shortest_s <= wished_s <= longest_s:
+            logger.warning(
+                "the VTN wants to be polled for %s every %g s; poll_interval_min_s and "
+                "poll_interval_max_s allow %g s to %g s",
+                *(self.device, wished_s, shortest_s, longest_s),
+            )
 
     def _fail(self, payload: Payload, code: int, reason: str) -> bytes:
         """Give up: tell a VEN that waits; a message that was answered already is lost."""
@@ -203,10 +214,29 @@ class CemVen:
                 longest_s = max(pause_s, self._config.poll_pause_max_s)
                 pause_s = min(pause_s * 2.0 ** min(failures, 16), longest_s)
                 pause_s *= 1.0 - 0.5 * self._spread()
-            await asyncio.sleep(pause_s)
+            if await self._pause(pause_s):
+                failures = 0  # the VTN has answered meanwhile
             async with self._turn:
                 if self.ven.registered:
                     failures = 0 if await self._poll_once(failures) else failures + 1
+
+    async def _pause(self, pause_s: float) -> bool:
+        """Pause; a registration makes it end one interval, as it is from then on, later at most.
+
+        Returns:
+            Whether there was a registration.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + pause_s
+        begun_with = seen = self.ven.registrations
+        while (left_s := until - loop.time()) > 0:
+            self._registration_changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._registration_changed.wait(), timeout=left_s)
+            if self.ven.registrations != seen:
+                seen = self.ven.registrations
+                until = min(until, loop.time() + self.ven.poll_interval_s)
+        return seen != begun_with
 
     async def _wait_for_registration(self) -> None:
         while not self.ven.registered:

@@ -13,6 +13,8 @@ _POSITIVE = (
     "retry_max_s",
     "give_up_s",
     "poll_interval_s",
+    "poll_interval_min_s",
+    "poll_interval_max_s",
     "poll_pause_max_s",
     "repeat_after_s",
     "push_patience_s",
@@ -38,6 +40,8 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         retry_max_s: the longest such pause, in seconds.
         give_up_s: how long a VTN that cannot be reached is tried for one request, in seconds.
         poll_interval_s: between two polls for one CEM while the VTN has not told one, in seconds.
+        poll_interval_min_s: the shortest interval that a VTN can have by telling it, in seconds.
+        poll_interval_max_s: the longest such interval, in seconds.
         poll_pause_max_s: the longest pause between polls of a VTN that fails, in seconds.
         repeat_after_s: a message that a VTN gives to poll after poll crosses once in this time,
             in seconds.
@@ -63,6 +67,8 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     retry_max_s: float = 60.0
     give_up_s: float = 86_400.0
     poll_interval_s: float = 10.0
+    poll_interval_min_s: float = 1.0
+    poll_interval_max_s: float = 3600.0
     poll_pause_max_s: float = 300.0
     repeat_after_s: float = 3600.0
     push_listen: str | None = None
@@ -85,6 +91,11 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ConfigurationError(
                     f"openadr: {name} = {getattr(self, name)}: must be above 0"
                 )
+        if self.poll_interval_min_s > self.poll_interval_max_s:
+            raise ConfigurationError(
+                f"openadr: poll_interval_min_s = {self.poll_interval_min_s:g} is above "
+                f"poll_interval_max_s = {self.poll_interval_max_s:g}"
+            )
         if not self.vtn_url.startswith(("http://", "https://")):
             raise ConfigurationError(
                 f"openadr: vtn_url = {self.vtn_url!r}: expected http://... or https://..., ending "

@@ -87,6 +87,8 @@ class Ven:
         owner_of: tells which CEM has a venID, by its EUI; None: none.
         registrant_of: the same for a registrationID.
         device: the EUI of this CEM.
+
+    ``registrations`` counts those that the VTN has accepted since the start.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Ven:
     ) -> None:
         self.state = state
         self.counts: Counter[str] = Counter()
+        self.registrations = 0
         self._config = config
         self._device = device
         self._owner_of = owner_of
@@ -112,8 +115,12 @@ class Ven:
 
     @property
     def poll_interval_s(self) -> float:
-        """The time between two polls, in seconds."""
-        return self.state.poll_interval_s or self._config.poll_interval_s
+        """The time between two polls, in seconds: as the VTN wants it, within the bounds."""
+        wished = self.state.poll_interval_s
+        if not wished:
+            return self._config.poll_interval_s
+        at_least = max(wished, self._config.poll_interval_min_s)
+        return min(at_least, self._config.poll_interval_max_s)
 
     # From the VEN
 
@@ -281,6 +288,7 @@ class Ven:
             return
         if not answer.ven_id or not answer.registration_id:
             return  # so a VTN says that it does not want this VEN
+        self.registrations += 1
         state.ven_id = answer.ven_id
         state.registration_id = answer.registration_id
         state.vtn_id = answer.vtn_id

@@ -169,6 +169,7 @@ class System:
                             "state": str(self.folder / "dsrsp.sqlite"),
                             "retry_first_s": 0.01,
                             "poll_interval_s": 0.02,
+                            "poll_interval_min_s": 0.01,
                             **self.config["dsrsp"],
                         }
                     ),
@@ -598,6 +599,7 @@ async def test_tls_alone_does_not_tell_who_pushes(tmp_path: Path) -> None:
         ({"push_key": "x"}, "both push_certificate"),
         ({"push_ca": "x"}, "push_ca needs"),
         ({"vtn_attempts": 0}, "above 0"),
+        ({"poll_interval_min_s": 7200}, "is above poll_interval_max_s = 3600"),
         ({"vtn_ca": "/nowhere"}, "PEM file of certificates"),
         ({"push_listen": "0.0.0.0:1", "push_url": "http://x"}, "without push_ca"),
         ({"push_listen": "x", "push_url": "http://x"}, "host:port"),

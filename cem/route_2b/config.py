@@ -37,7 +37,7 @@ class Route2bClientConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     reconnect_min_s: float = 1.0
     """First pause after a lost connection, in seconds; doubled up to reconnect_max_s, each time
     with up to half of it taken off at random."""
-    reconnect_max_s: float = 300.0
+    reconnect_max_s: float = 60.0
     """The longest such pause, in seconds."""
     try_later_max_s: float = 3600.0
     """A server that says "try later" is believed up to this, in seconds."""

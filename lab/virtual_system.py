@@ -9,6 +9,7 @@ and pauses all come from it.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -50,6 +51,9 @@ class VirtualSettings:
         devices: how many CEMs, at least 1.
         seed: of keys, network and everything else that is random.
         profile: the network between DCC and devices, or the name of a profile.
+        region_shares: share of the devices in each region of the profile, for example
+            {"north": 0.3, "central-south": 0.7}; the same number, the same region. None: as many
+            in each.
         scenario: faults that come at their times.
         simulator: settings of the DCC, see dcc_sim.config.
         supplier: settings of the supplier as a user of the DCC.
@@ -65,6 +69,7 @@ class VirtualSettings:
     devices: int = 1
     seed: int = 1
     profile: NetworkProfile | str = "none"
+    region_shares: Mapping[str, float] | None = None
     scenario: Sequence[Fault] = ()
     simulator: Mapping[str, Any] = field(default_factory=dict)
     supplier: Mapping[str, Any] = field(default_factory=dict)
@@ -83,6 +88,45 @@ class VirtualSettings:
 def seeded_octets(seed: int, party: str) -> Randomness:
     """Return a party's own source of octets; the same seed gives the same ones."""
     return random.Random(f"{seed}/{party}").randbytes  # noqa: S311  # to come out the same
+
+
+def regions_of(
+    devices: int, profile: NetworkProfile, shares: Mapping[str, float] | None
+) -> list[str]:
+    """Return the region of each device; "" where the profile has none.
+
+    However many of the devices are taken from the first on, their shares are as near to the wanted
+    ones as whole devices can be.
+
+    Args:
+        devices: how many.
+        profile: has the regions.
+        shares: of each region, of any sum; None: as many in each.
+
+    Raises:
+        VirtualError: a region is none of the profile's, or the shares are not shares.
+    """
+    wanted = dict(shares) if shares is not None else dict.fromkeys(profile.regions, 1.0)
+    wanted = wanted or {"": 1.0}
+    strangers = sorted(wanted.keys() - (profile.regions.keys() or {""}))
+    if strangers:
+        raise VirtualError(
+            f"region_shares: the profile has no region {strangers[0]!r}; it has "
+            f"{', '.join(sorted(profile.regions)) or 'none'}"
+        )
+    total = math.fsum(wanted.values())
+    if min(wanted.values()) < 0 or not 0 < total < math.inf:
+        raise VirtualError(
+            f"region_shares: {wanted}: no share can be below 0, and one must be above"
+        )
+    placed = dict.fromkeys(sorted(wanted), 0)
+    found = []
+    for number in range(1, devices + 1):
+        # Whoever lacks most is next; of equals the first by name.
+        region = max(placed, key=lambda name: wanted[name] / total * number - placed[name])
+        placed[region] += 1
+        found.append(region)
+    return found
 
 
 class VirtualSystem:
@@ -204,7 +248,7 @@ class VirtualSystem:
         profile = settings.profile
         if isinstance(profile, str):
             profile = load_profile(profile)
-        regions = sorted(profile.regions) or [""]
+        regions = regions_of(settings.devices, profile, settings.region_shares)
         users = [
             UserConfig(
                 entity_id=entity_id,
@@ -218,7 +262,7 @@ class VirtualSystem:
             )
         ]
         devices = [
-            DeviceConfig(entity_id=device_id(number), region=regions[number % len(regions)])
+            DeviceConfig(entity_id=device_id(number), region=regions[number])
             for number in range(settings.devices)
         ]
         config = DccSimConfig(

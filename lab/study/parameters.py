@@ -51,9 +51,12 @@ class Route(Table, frozen=True, kw_only=True):
             doubles. Default 300.
         message_lifetime_s: what has not arrived after this has failed, in seconds.
             Default 259200: three days.
-        exchange_round_trips: round trips of the internet for one message: 1 for a message on a
-            connection that stands, 1.5 for request and answer on a new TCP and TLS 1.3 connection
-            up to the request's arrival is 2.5. Default: 0.5 for 2b, 2.5 for stream1.
+        exchange_round_trips: round trips of the internet until a message is there: 0.5 on a
+            connection that stands, 2.5 on one that TCP and TLS 1.3 set up for it. Default: 0.5 for
+            2b, 2.5 for stream1.
+        software_s: what the software of both ends takes for one message, in seconds, beside the
+            network's server_s; the live engine takes its own time and reads none here. Default 0.
+            2b and stream1.
         fallback_after_s: so long after a home's internet has gone down messages go over 2a, in
             seconds. Default 300. 2b.
         poll_s: CEMs ask for messages only so often (OpenADR's pull mode), in seconds; 0: messages
@@ -78,6 +81,7 @@ class Route(Table, frozen=True, kw_only=True):
     receipt_timeout_s: float = 300.0
     message_lifetime_s: float = 259_200.0
     exchange_round_trips: float | None = None
+    software_s: float = 0.0
     fallback_after_s: float = 300.0
     poll_s: float | None = None
 
@@ -97,7 +101,7 @@ class Route(Table, frozen=True, kw_only=True):
             "message_lifetime_s",
             "exchange_round_trips",
         )
-        at_least_0(self, "poll_s", "fallback_after_s")
+        at_least_0(self, "poll_s", "fallback_after_s", "software_s")
         for name in ("carrier_down_chars", "carrier_up_chars"):
             if not 5 <= getattr(self, name) <= 65536:
                 raise ValueError(f"{name} must be 5 to 65536: four characters are the header")
@@ -110,6 +114,11 @@ class Route(Table, frozen=True, kw_only=True):
         if self.exchange_round_trips is not None:
             return self.exchange_round_trips
         return 0.5 if self.kind == "2b" else 2.5
+
+    @property
+    def connects_anew(self) -> bool:
+        """Whether each message has a connection of its own."""
+        return self.round_trips > 1
 
     @property
     def poll_interval_s(self) -> float:

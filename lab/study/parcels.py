@@ -13,10 +13,11 @@ from lab.study.payloads import messages_of
 from openadr_xml import compact
 
 _ECS46A_CHARS, _ECS200_CHARS = 110, 1062
+_STREAM_1_ROUND_TRIPS = (0.5, 2.5)
 
 
 def check_case(case: Case) -> None:
-    """Check that the real software can do what a case asks for.
+    """Check that the real software can do what a case asks for with an engine.
 
     Raises:
         EngineError: it cannot; says which engine can.
@@ -24,7 +25,15 @@ def check_case(case: Case) -> None:
     route = case.route
     reasons = []
     if route.kind == "stream1":
-        reasons.append(f"route {route.kind}")
+        if case.engine != "live":
+            reasons.append(f"route {route.kind}")
+        if route.poll_interval_s:
+            reasons.append("polls (poll_s = 0 pushes)")
+        if route.round_trips not in _STREAM_1_ROUND_TRIPS:
+            reasons.append(
+                f"{route.round_trips:g} round trips: a connection that stands takes 0.5, a new "
+                "one 2.5 (exchange_round_trips)"
+            )
     if (route.carrier_down_chars, route.carrier_up_chars) != (_ECS46A_CHARS, _ECS200_CHARS):
         reasons.append("carriers of another size")
     if not route.transform:

@@ -1,7 +1,7 @@
 """The virtual engine: the real gateways and the real simulator in one process on virtual time.
 
-Hours pass in seconds; the same case gives the same octets. What the software itself takes of time
-does not count: processors are infinitely fast here.
+Hours pass in seconds; the same case gives the same octets. Processors are infinitely fast here:
+what the software itself takes of time on the internet is a parameter (software_s, server_s).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 from cem.errors import CemError
 from dsrsp.errors import DsrspError
 from gbcs.ports import Clock, Journal, JournalValue
+from lab.cast import device_id
 from lab.errors import VirtualError
 from lab.openadr_messages import StoryMessage
-from lab.study.cases import Case, profile_of
+from lab.study.cases import Case, profile_of, shares_of
 from lab.study.engine import Surroundings
 from lab.study.errors import EngineError
 from lab.study.internet import InternetTimes
@@ -50,7 +51,11 @@ class _Memory:
     def __init__(self, events: list[dict[str, Any]], component: str, clock: Clock) -> None:
         self._events = events
         self._source = component
-        self._component = "cem" if component.startswith("cem-") else component
+        name, _, number = component.partition("-")
+        is_cem = name == "cem" and number.isdigit()
+        self._component = "cem" if is_cem else component
+        # Which CEM's journal it is: from counters alone nobody could tell, all begin with the same.
+        self._own = {"device": str(device_id(int(number)))} if is_cem else {}
         self._clock = clock
 
     def record(self, event: str, /, **fields: JournalValue) -> None:
@@ -60,6 +65,7 @@ class _Memory:
             "component": self._component,
             "source": self._source,
             "event": event,
+            **self._own,
         }
         for name, value in fields.items():
             if name not in _DROPPED or isinstance(value, int):
@@ -86,10 +92,12 @@ class VirtualEngine:
         def journal(component: str, clock: Clock) -> Journal:
             return _Memory(events, component, clock)
 
+        profile = profile_of(case.network)
         settings = VirtualSettings(
             devices=case.workload.cems,
             seed=case.seed,
-            profile=profile_of(case.network),
+            profile=profile,
+            region_shares=shares_of(case.network, profile),
             simulator={"network_seed": network_seed(case)},
             internet=_internet(case),
             dsrsp=dsrsp_settings(case),
@@ -111,11 +119,12 @@ def _internet(case: Case) -> InternetSettings | None:
         return None
     internet = case.network.internet
     times = InternetTimes(internet, f"{case.seed}/internet")
-    server_s = internet.server_s.value  # software takes no time here
+    # Software takes no time here by itself.
+    software_s = internet.server_s.value + case.route.software_s
 
     def line() -> Callable[[int], float]:
         takes_s = times.line(asyncio.get_running_loop().time)
-        return lambda octets: takes_s(octets) + server_s
+        return lambda octets: takes_s(octets) + software_s
 
     return InternetSettings(line=line)
 

@@ -341,9 +341,13 @@ def test_over_an_internet_without_chance_the_model_is_the_software(constant: Net
         server_messages_per_s=assumed(1e9),
     )
     network = msgspec.structs.replace(constant, internet=internet)
-    case = make_case(1, kind="registration", route=Route(name="2b", kind="2b"), network=network)
+    route = Route(name="2b", kind="2b", software_s=0.003)
+    case = make_case(1, kind="registration", route=route, network=network)
     model, real = run(case), VirtualEngine().run(case, Surroundings())
     for direction in ("down", "up"):
+        # Half a round trip, the server and the software.
+        said = latencies(model, direction)
+        assert said == pytest.approx([0.153] * len(said))
         assert latencies(real, direction) == pytest.approx(latencies(model, direction), abs=1e-3)
     assert counter(real, "internet_octets") > counter(model, "internet_octets") > 0
     assert {row["transmissions"] for row in real.messages.to_pylist()} == {1}

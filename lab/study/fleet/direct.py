@@ -65,7 +65,8 @@ class Internet:
         octets = sizes.last_octets
         packets = np.maximum(np.ceil(octets / PACKET_OCTETS), 1) + 2 * math.floor(route.round_trips)
         wan = trips + self._retransmissions(packets)
-        arrived = release + poll + wan + internet.server_s.value
+        software = internet.server_s.value + route.software_s
+        arrived = release + poll + wan + software
         self.transmissions += count
         self.octets += int(octets.sum())
         columns = np.zeros(count, dtype=np.int64)
@@ -75,7 +76,7 @@ class Internet:
             columns + 1,
             started=release + poll,
             wait=release + poll - begin,
-            request=np.full(count, internet.server_s.value),
+            request=np.full(count, software),
             dcc=np.zeros(count),
             wan=wan,
             queue=np.zeros(count),

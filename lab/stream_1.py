@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ PATH: Final = "/OpenADR2/Simple/2.0b/EiEvent"
 
 _MAX_OCTETS: Final = 1 << 20
 _TIMEOUT_S: Final = 30.0
+_KEPT_S: Final = 3600.0
 _HEADERS: Final = {"Content-Type": "application/xml"}
 
 
@@ -75,23 +77,31 @@ class Answerer:
         answer: the body of each answer.
         host: where it listens.
         port: 0 takes any free one.
+        heard: is told the octets of each request as soon as it is whole, before the answer.
 
     ``asked`` counts the requests.
     """
 
     def __init__(
-        self, tls: ssl.SSLContext, answer: bytes, *, host: str = "127.0.0.1", port: int = 0
+        self,
+        tls: ssl.SSLContext,
+        answer: bytes,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        heard: Callable[[int], None] = lambda octets: None,
     ) -> None:
         self.asked = 0
         self._tls = tls
         self._answer = answer
         self._host = host
         self._port = port
+        self._heard = heard
 
     async def __aenter__(self) -> Answerer:
         app = web.Application(client_max_size=_MAX_OCTETS)
         app.router.add_post(PATH, self._post)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEPT_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls)
         try:
@@ -115,8 +125,9 @@ class Answerer:
         return f"https://{self._host}:{self._runner.addresses[0][1]}{PATH}"
 
     async def _post(self, request: web.Request) -> web.Response:
-        await request.read()
+        octets = await request.read()
         self.asked += 1
+        self._heard(len(octets))
         return web.Response(body=self._answer, headers=_HEADERS)
 
 
@@ -155,7 +166,7 @@ class Asker:
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_create_end.append(self._count)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls, force_close=not self._keep, limit=1),
+            connector=self._connector(),
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
             trace_configs=[tracing],
             trust_env=False,
@@ -188,6 +199,11 @@ class Asker:
         except (aiohttp.ClientError, OSError) as error:
             raise DemoError(f"{self._url}: {error or type(error).__name__}") from None
         return Exchange(seconds, self._connections > before, octets)
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if self._keep:
+            return aiohttp.TCPConnector(ssl=self._tls, limit=1, keepalive_timeout=_KEPT_S)
+        return aiohttp.TCPConnector(ssl=self._tls, limit=1, force_close=True)
 
     async def _count(self, *_: object) -> None:
         self._connections += 1

@@ -100,19 +100,25 @@ class SlowProxy:
 
     Args:
         line: makes one way of one connection: what so many octets take on it, in seconds.
+        connecting_s: draws what a new connection takes before it carries anything, in seconds.
+
+    ``address`` is where it takes connections, as host:port.
     """
 
-    def __init__(self, line: Callable[[], Callable[[int], float]]) -> None:
+    def __init__(
+        self, line: Callable[[], Callable[[int], float]], connecting_s: Callable[[], float]
+    ) -> None:
         self._line = line
+        self._connecting_s = connecting_s
         self._leads_to: tuple[str, int] | None = None
-        self.url = ""
+        self.address = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str = "127.0.0.1") -> None:
-        """Begin to take connections, at `url`; until `leads_to` they come to an end at once."""
+        """Begin to take connections, at `address`; until `leads_to` they come to an end at once."""
         self._server = await asyncio.start_server(self._serve, host, 0)
-        self.url = f"wss://{host}:{self._server.sockets[0].getsockname()[1]}"
+        self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
     def leads_to(self, host: str, port: int) -> None:
         """Say where the server is."""
@@ -131,6 +137,7 @@ class SlowProxy:
         if self._leads_to is None:
             writer.close()
             return
+        await asyncio.sleep(self._connecting_s())
         try:
             other_reader, other_writer = await asyncio.open_connection(*self._leads_to)
         except OSError:

@@ -243,7 +243,7 @@ class JoinedJournals:
                 posted.setdefault(str(event.get("reference")), float(event["t"]))
         for message in self._messages.values():
             for one in message.transmissions:
-                if one.route == "2b":
+                if one.route != "2a":
                     continue
                 network = networks.get((message.downlink, message.device, one.counter))
                 if network is not None:
@@ -288,9 +288,9 @@ class JoinedJournals:
             one.dcc_s += (posted - network.t) * self._scale
 
     def _read_direct(self) -> None:
-        """Route 2b: a message is whole with the first transmission that comes."""
+        """Route 2b and Stream 1: a message is whole with the first transmission that comes."""
         for message in self._messages.values():
-            direct = [one for one in message.transmissions if one.route == "2b"]
+            direct = [one for one in message.transmissions if one.route != "2a"]
             if message.received is None or not direct:
                 continue
             if any(one.arrived is not None for one in message.transmissions):

@@ -79,7 +79,7 @@ class JournalReader:
         direction = "down" if message.downlink else "up"
         name, octets = self._known.get((direction, message.octets), ("", message.octets))
         sent = message.transmissions
-        whole = bool(sent) and all(one.route == "2b" for one in sent)
+        whole = bool(sent) and all(one.route != "2a" for one in sent)
         outcome = "unfinished"
         if message.received is not None:
             outcome = "delivered"
@@ -93,7 +93,7 @@ class JournalReader:
             "type": name,
             "direction": direction,
             "message_octets": octets,
-            # On route 2b nothing is cut, whatever it would have been on 2a.
+            # Over the internet nothing is cut, whatever it would have been on 2a.
             "fragments": message.fragments if not whole else 1,
             "transmissions": len(sent),
             "handed_over_s": self._since(self._began, message.t),
@@ -188,10 +188,14 @@ class JournalReader:
                 counts["quarantined"] += outcome == "held"
         for component in ("dsrsp", "cem"):
             for event in self._joined.events_of(component):
-                if event["event"] == "carrier" and event.get("route") == "2b":
+                if event["event"] != "carrier":
+                    continue
+                if event.get("route") == "2b":
                     # Receipts, too: each is signed and sent like a message.
                     counts["signatures"] += 1
                     counts["internet_octets"] += int(event["octets"]) + WEBSOCKET_OCTETS
+                elif event.get("route") == "stream1":
+                    counts["internet_octets"] += int(event["octets"])
         return counts
 
 

@@ -1,8 +1,8 @@
-"""The live engine: three real processes on real sockets of this machine, in real time.
+"""The live engine: real processes on real sockets of this machine, in real time.
 
 It measures what no model has: processors, disks, sockets. The network between is the DCC
 simulator's; with live_time_scale it runs faster than the clock, and what the software itself takes
-counts as so many times longer. On route 2b a proxy stands for the internet between them.
+counts as so many times longer. On route 2b and for Stream 1 a proxy stands for the internet.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from lab.study.parcels import (
     network_seed,
 )
 from lab.study.script import play
+from lab.study.stream_1_live import Stream1Ends
 from lab.study.tables import Tables
 
 _POLL_S = 60.0
@@ -49,7 +50,7 @@ _DAEMONS = ("dcc-sim", "dsrsp", "cem")
 
 
 class LiveEngine:
-    """Runs cases of routes 2a and 2b with one CEM."""
+    """Runs cases of routes 2a and 2b and of pushed Stream 1, with one CEM."""
 
     is_parallel = True  # several at once would measure each other
     is_exact = False
@@ -70,7 +71,8 @@ class LiveEngine:
             )
         with tempfile.TemporaryDirectory(prefix="smtunnel-study-") as folder:
             try:
-                events = asyncio.run(_run(case, Path(folder), surroundings))
+                run = _run_stream_1 if case.route.kind == "stream1" else _run
+                events = asyncio.run(run(case, Path(folder), surroundings))
             except LabError as error:
                 raise EngineError(f"{case.title}: {error}") from None
         reader = JournalReader(
@@ -102,7 +104,7 @@ async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dic
             identities=Identities(device_id=device),
             settings=settings,
             route_2b=case.route.kind == "2b",
-            route_2b_address=None if address is None else address.url,
+            route_2b_address=None if address is None else f"wss://{address.address}",
         )
         await stack.enter_async_context(system)
         if address is not None:
@@ -125,11 +127,39 @@ async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dic
     return sorted(events, key=lambda event: float(event["t"]))
 
 
+async def _run_stream_1(
+    case: Case, folder: Path, surroundings: Surroundings
+) -> list[dict[str, Any]]:
+    times = InternetTimes(case.network.internet, f"{case.seed}/internet")
+    scale = case.network.live_time_scale
+    async with Stream1Ends(
+        folder,
+        device_id(0),
+        keep=not case.route.connects_anew,
+        make_proxy=lambda: _proxy(case, times),
+    ) as ends:
+        await play(
+            case,
+            ends,
+            lambda seconds: asyncio.sleep(seconds / scale),
+            lambda: surroundings.progress(1, 1),
+        )
+        await ends.settle()
+    return sorted(ends.events, key=lambda event: float(event["t"]))
+
+
 async def _internet(case: Case, stack: AsyncExitStack) -> SlowProxy | None:
     """Return what stands for the internet; None: the route has none."""
     if case.route.kind != "2b":
         return None
-    times = InternetTimes(case.network.internet, f"{case.seed}/internet")
+    proxy = await _proxy(case, InternetTimes(case.network.internet, f"{case.seed}/internet"))
+    stack.push_async_callback(proxy.close)
+    return proxy
+
+
+async def _proxy(case: Case, times: InternetTimes) -> SlowProxy:
+    """Start what lets everything pass after the internet's times."""
+    connecting = InternetTimes(case.network.internet, f"{case.seed}/connections")
     scale = case.network.live_time_scale
     clock = asyncio.get_running_loop().time
 
@@ -137,9 +167,8 @@ async def _internet(case: Case, stack: AsyncExitStack) -> SlowProxy | None:
         takes_s = times.line(lambda: clock() * scale)
         return lambda octets: takes_s(octets) / scale
 
-    proxy = SlowProxy(line)
+    proxy = SlowProxy(line, lambda: connecting.round_trip_s() / scale)
     await proxy.start()
-    stack.push_async_callback(proxy.close)
     return proxy
 
 

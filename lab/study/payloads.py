@@ -122,7 +122,8 @@ def cost_of(message: StoryMessage, route: Route) -> Cost:
     if route.kind == "stream1":
         # HTTPS carries the message as it is; nobody compacts it there.
         sent = len(message.octets)
-        return Cost(sent, sent, 1, sent + HTTPS_OCTETS + TCP_TLS_OCTETS, 0, 0, 0)
+        around = HTTPS_OCTETS + (TCP_TLS_OCTETS if route.connects_anew else 0)
+        return Cost(sent, sent, 1, sent + around, 0, 0, 0)
     carrier = _carrier(message.downlink, route)
     try:
         encoded = _encode(octets, message.downlink, route, carrier)

@@ -21,6 +21,7 @@ from lab.study.engine import Engine, Surroundings
 from lab.study.engines import make_engine
 from lab.study.errors import StudyError
 from lab.study.fit import FittedTimes
+from lab.study.interruption import sigterm_interrupts
 from lab.study.parameters import Study
 from lab.study.store import FORMAT, ResultWriter, machine
 from lab.study.study_file import cases_of, configuration_hash
@@ -92,7 +93,11 @@ def run_study(
     cases = list(cases_of(study))
     began = time.monotonic()
     times: list[dict[str, Any]] = []
-    with ResultWriter(folder) as writer, _executor(settings) as (executor, workers):
+    with (
+        sigterm_interrupts(),
+        ResultWriter(folder) as writer,
+        _executor(settings) as (executor, workers),
+    ):
         watcher.begin(len(cases))
         for name, group in groupby(cases, key=lambda case: case.engine):
             engine = make_engine(name, settings.fitted)

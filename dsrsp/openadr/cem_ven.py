@@ -25,6 +25,8 @@ logger = logging.getLogger("dsrsp.openadr")
 
 _SEND_RETRY_MIN_S: Final = 1.0
 _SEND_RETRY_MAX_S: Final = 60.0
+_RESTART_S: Final = 10.0
+"""After how long a task goes on that an unforeseen error has ended."""
 
 Send = Callable[[EntityId, bytes], Awaitable[object]]
 """Takes a payload for a CEM; on return it is durable."""
@@ -70,6 +72,9 @@ class CemVen:
         self._clock = clock
         self._spread = spread
         self._received: asyncio.Queue[tuple[ReceivedMessage, Payload]] = asyncio.Queue()
+        # What is worked on; stays so if an unforeseen error ends that, to be tried again.
+        self._current: tuple[ReceivedMessage, Payload] | None = None
+        self._tries = 0
         self._registration_changed = asyncio.Event()
         # One exchange with the VTN at a time, as a VEN of its own would have.
         self._turn = asyncio.Lock()
@@ -80,9 +85,27 @@ class CemVen:
 
     def start(self) -> None:
         """Begin to work."""
-        self._tasks = [asyncio.create_task(self._work(), name=f"ven {self.device}")]
+        self._tasks = [self._begin(self._work, f"ven {self.device}")]
         if self._config.push_listen is None:
-            self._tasks.append(asyncio.create_task(self._poll(), name=f"poll {self.device}"))
+            self._tasks.append(self._begin(self._poll, f"poll {self.device}"))
+
+    def _begin(self, work: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
+        return asyncio.create_task(self._keep_going(work, name), name=name)
+
+    async def _keep_going(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Work for ever: an error that nobody foresaw must not leave a CEM without its VEN."""
+        while True:
+            try:
+                await work()
+                return
+            except Exception:
+                self.ven.counts["unforeseen errors"] += 1
+                logger.exception(
+                    "%s: an unforeseen error, which is a fault of this program: please report it; "
+                    "the work goes on in %g s",
+                    *(name, _RESTART_S),
+                )
+            await asyncio.sleep(_RESTART_S)
 
     async def stop(self) -> None:
         """End; what has begun is done again after a restart."""
@@ -99,14 +122,20 @@ class CemVen:
     async def _work(self) -> None:
         await self._flush()
         while True:
-            received, payload = await self._received.get()
-            await self._take(received, payload)
+            if self._current is None:
+                self._current, self._tries = await self._received.get(), 0
+            await self._take(*self._current)
+            self._current = None
 
     async def _take(self, received: ReceivedMessage, payload: Payload) -> None:
         """Do all that a message needs; each step is durable before the next."""
         state = self.ven.state
         if received.ref not in state.done:
-            answer = await self._effect(payload)
+            self._tries += 1
+            if self._tries > self._config.vtn_attempts:
+                answer = self._fail(payload, building.OTHER_ERROR, "unforeseen errors, see above")
+            else:
+                answer = await self._effect(payload)
             if answer:
                 state.outbox.append(answer)
             state.done.append(received.ref)
@@ -122,6 +151,7 @@ class CemVen:
             except StorageError as error:
                 logger.error("cannot acknowledge a message of %s: %s", self.device, error)
                 await asyncio.sleep(_SEND_RETRY_MIN_S)
+        self._current = None  # whatever happens now: it must not have its effect again
         state.done.remove(received.ref)
         await self._save_state()
 
@@ -231,8 +261,10 @@ class CemVen:
         begun_with = seen = self.ven.registrations
         while (left_s := until - loop.time()) > 0:
             self._registration_changed.clear()
+            # Not wait_for: that of Python 3.11 swallows a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._registration_changed.wait(), timeout=left_s)
+                async with asyncio.timeout(left_s):
+                    await self._registration_changed.wait()
             if self.ven.registrations != seen:
                 seen = self.ven.registrations
                 until = min(until, loop.time() + self.ven.poll_interval_s)

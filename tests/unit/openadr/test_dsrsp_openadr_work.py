@@ -124,3 +124,55 @@ def test_a_new_registration_shortens_the_pause_that_runs(
         assert work.polled_at() == pytest.approx([3600.0, 3730.0, 3760.0])
 
     run(work)
+
+
+@pytest.mark.parametrize(("faults", "posts", "code"), [(2, 3, 200), (99, 4, 469)])
+def test_work_goes_on_after_an_error_that_nobody_foresaw(
+    read: Read, xml: Any, caplog: pytest.LogCaptureFixture, faults: int, posts: int, code: int
+) -> None:
+    async def work() -> None:
+        work = Work(read, VenState(ven_id="VEN1"), poll_interval_s=1e6)
+        answer = read(xml.event(answers="a"))
+
+        def say(kind: str) -> Payload | None:
+            if kind == "oadrRequestEvent" and len(work.asked) <= faults:
+                raise KeyError("nobody foresaw it")
+            return answer
+
+        work.say = say
+        work.cem.start()
+        first = work.take("1", xml.request_event("a"))
+        second = work.take("2", xml.canceled_report())
+        await first.acked.wait()
+        await second.acked.wait()
+        await work.cem.stop()
+        kinds = [kind for _, kind in work.asked]
+        assert kinds == ["oadrRequestEvent"] * posts + ["oadrCanceledReport"], "in order"
+        told = read(work.sent[0])
+        assert (told.response_code, told.answered_request_id) == (code, "a")
+        assert work.ven.state.done == []
+
+    run(work)
+    traces = [record for record in caplog.records if record.exc_info]
+    assert len(traces) == min(faults, 4)
+    assert "please report it" in traces[0].message
+
+
+def test_polls_go_on_after_an_error_that_nobody_foresaw(
+    read: Read, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        work = Work(read, VenState(ven_id="VEN1", poll_interval_s=30.0))
+
+        def say(kind: str) -> None:
+            if len(work.asked) == 1:
+                raise KeyError("nobody foresaw it")
+
+        work.say = say
+        work.cem.start()
+        await asyncio.sleep(75.0)
+        await work.cem.stop()
+        assert work.polled_at() == pytest.approx([30.0, 70.0])
+
+    run(work)
+    assert [record.exc_info is not None for record in caplog.records] == [True]

@@ -12,6 +12,7 @@ from typing import Final
 
 from lxml import etree
 
+from openadr_xml.namespaces import XML_SIGNATURE
 from openadr_xml.payloads import (
     EI,
     OADR,
@@ -157,12 +158,14 @@ def with_transport(registration: bytes, *, pull_model: bool, address: str | None
         address: where to push to; None: nowhere.
 
     Raises:
-        PayloadRefused: it is no such payload.
+        PayloadRefused: it is no such payload, or is signed.
     """
     tree = parse_untrusted_tree(registration)
     element = payload_element(tree)
     if etree.QName(element).localname != "oadrCreatePartyRegistration":
         raise PayloadRefused("not an oadrCreatePartyRegistration")
+    if next(tree.getroot().iter(f"{{{XML_SIGNATURE}}}Signature"), None) is not None:
+        raise PayloadRefused("it holds an XML signature, which would no longer verify")
     for name in ("oadrTransportAddress", "oadrHttpPullModel"):
         for old in list(element.iterchildren(f"{{{OADR}}}{name}")):
             element.remove(old)

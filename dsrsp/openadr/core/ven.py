@@ -142,7 +142,7 @@ class Ven:
                 if asked and payload.kind in TOLD_AT_ONCE:
                     return Refused(b"", "it has to register first, and was told")
                 return Refused(building.request_reregistration(payload.ven_id), "not registered")
-        stranger = self._refusal_of_registration(payload)
+        stranger = self._refusal_of_registration(payload) or self._refusal_of_signed(payload)
         if stranger is not None:
             return stranger
         octets = payload.octets
@@ -163,6 +163,21 @@ class Ven:
                 payload, building.INVALID_ID, "a newer registration has taken its place"
             )
         return None
+
+    def _refusal_of_signed(self, payload: Payload) -> Refused | None:
+        """Refuse a signed registration that the VTN could not use as it is."""
+        if payload.kind != "oadrCreatePartyRegistration" or not payload.signed:
+            return None
+        if self._config.push_url is None and payload.pull_model:
+            return None
+        way = "is polled" if self._config.push_url is None else "pushes"
+        return self._refuse(
+            payload,
+            building.COMPLIANCE_ERROR,
+            f"the VTN {way}, so oadrHttpPullModel and oadrTransportAddress must be set for it on "
+            "the way, which would break the XML signature: register without signature"
+            + (", or with oadrHttpPullModel true" if self._config.push_url is None else ""),
+        )
 
     def _is_present(self, registration_id: str) -> bool:
         """Tell whether this is about the registration that stands: messages can overtake."""

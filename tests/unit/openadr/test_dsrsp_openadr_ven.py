@@ -11,7 +11,7 @@ import pytest
 from dsrsp.openadr import OpenAdrConfig
 from dsrsp.openadr.core.state import VenState
 from dsrsp.openadr.core.ven import Post, Refused, Ven
-from openadr_xml import Payload
+from openadr_xml import Payload, PayloadRefused, building, parse_untrusted_payload
 
 Read = Callable[[bytes], Payload]
 URL = "http://127.0.0.1:8080/OpenADR2/Simple/2.0b"
@@ -162,6 +162,28 @@ def test_the_vtn_is_given_an_address_that_it_reaches(read: Read, xml: Any) -> No
         posted = read(plan.octets)
         assert not posted.pull_model
         assert posted.transport_address == "https://dsrsp.example:8443/me/OpenADR2/Simple/2.0b"
+
+
+@pytest.mark.parametrize("pull", [True, False])
+@pytest.mark.parametrize("push", [True, False])
+def test_a_signature_stays_whole(read: Read, xml: Any, pull: bool, push: bool) -> None:
+    where = {"push_listen": "127.0.0.1:0", "push_url": "https://x"} if push else {}
+    cem = Cem(read, **where)
+    signature = b'<Signature xmlns="http://www.w3.org/2000/09/xmldsig#"/>'
+    place = b"<oadr:oadrSignedObject"
+    signed = xml.registration("r", http_pull_model=pull).replace(place, signature + place, 1)
+    payload = parse_untrusted_payload(signed)
+    assert payload.signed
+    plan = cem.ven.plan(payload)
+    if pull and not push:
+        assert plan == Post("EiRegisterParty", signed)
+        return
+    assert isinstance(plan, Refused)
+    told = read(plan.answer)
+    assert (told.response_code, told.answered_request_id) == (459, "r")
+    assert "without signature" in told.response_description
+    with pytest.raises(PayloadRefused, match="signature"):
+        building.with_transport(signed, pull_model=True, address=None)
 
 
 @pytest.mark.parametrize("who", ["ven", "vtn"])

@@ -43,8 +43,8 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         key: PEM file of its private key.
         ven_ca: PEM file with the certificates that a VEN's own must go back to; then it has to
             show one, and stays bound to it. None: none is asked for.
-        plain_http: True admits plain HTTP on other addresses than this machine's: whoever reaches
-            the port can then speak as the VEN.
+        plain_http: True admits other machines without ven_ca, also without TLS: whoever reaches the
+            port can then speak as the VEN.
         push: True lets a VEN of the PUSH model have its messages at its own address.
     """
 

@@ -38,7 +38,7 @@ def split_listen(config: OpenAdrConfig) -> tuple[str, int]:
     """Return host and port to listen on.
 
     Raises:
-        ConfigurationError: they are none, or would serve plain HTTP to strangers.
+        ConfigurationError: they are none, or would let strangers speak as the VEN.
     """
     host, _, port = config.listen.rpartition(":")
     host = host.strip("[]")
@@ -46,10 +46,10 @@ def split_listen(config: OpenAdrConfig) -> tuple[str, int]:
         raise ConfigurationError(
             f"openadr: listen = {config.listen!r}: expected host:port with a port of 0 to 65535"
         )
-    if config.certificate is None and not config.plain_http and not _is_loopback(host):
+    if config.ven_ca is None and not config.plain_http and not _is_loopback(host):
         raise ConfigurationError(
-            f"openadr: listen = {config.listen!r} without TLS: whoever reaches it could speak as "
-            "the VEN. Give certificate, key and ven_ca, or set plain_http = true where nobody "
+            f"openadr: listen = {config.listen!r} without ven_ca: whoever reaches it could "
+            "speak as the VEN. Give certificate, key and ven_ca, or set plain_http = true where nobody "
             "else reaches it"
         )
     return host, int(port)

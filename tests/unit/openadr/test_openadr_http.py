@@ -17,6 +17,7 @@ import cem
 import dsrsp
 from cem.openadr import PATH, OpenAdrVtn
 from cem.openadr import OpenAdrConfig as CemOpenAdr
+from cem.openadr.tls import split_listen
 from dsrsp.openadr import OpenAdrConfig as DsrspOpenAdr
 from dsrsp.openadr import OpenAdrVens
 from gbcs import EntityId
@@ -557,7 +558,7 @@ async def test_state_of_another_device_or_version_is_refused(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"listen": "0.0.0.0:1"}, "without TLS"),
+        ({"listen": "0.0.0.0:1"}, "without ven_ca"),
         ({"listen": "nonsense"}, "host:port"),
         ({"certificate": "a.pem"}, "both certificate and key"),
         ({"ven_ca": "a.pem"}, "which only TLS can"),
@@ -574,6 +575,20 @@ def test_impossible_settings_of_the_cem_are_explained(settings: dict[str, Any], 
             device="d",
             vtn_id="v",
         )
+
+
+def test_tls_alone_does_not_tell_who_the_ven_is(tmp_path: Path) -> None:
+    write_tls_files(tmp_path, ("face",))
+    config = {
+        "listen": "0.0.0.0:0",
+        "state": ":memory:",
+        "certificate": str(tmp_path / "face.pem"),
+        "key": str(tmp_path / "face.key"),
+    }
+    with pytest.raises(cem.ConfigurationError, match="without ven_ca"):
+        split_listen(CemOpenAdr(**config))
+    for admitted in ({"ven_ca": str(tmp_path / "ca.pem")}, {"plain_http": True}):
+        assert split_listen(CemOpenAdr(**(config | admitted))) == ("0.0.0.0", 0)
 
 
 async def test_tls_alone_does_not_tell_who_pushes(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def split_listen(config: OpenAdrConfig) -> tuple[str, int]:
     if config.ven_ca is None and not config.plain_http and not _is_loopback(host):
         raise ConfigurationError(
             f"openadr: listen = {config.listen!r} without ven_ca: whoever reaches it could "
-            "speak as the VEN. Give certificate, key and ven_ca, or set plain_http = true where nobody "
-            "else reaches it"
+            "speak as the VEN. Give certificate, key and ven_ca, or set plain_http = true where "
+            "nobody else reaches it"
         )
     return host, int(port)
 

@@ -579,7 +579,7 @@ def test_impossible_settings_of_the_cem_are_explained(settings: dict[str, Any], 
 
 def test_tls_alone_does_not_tell_who_the_ven_is(tmp_path: Path) -> None:
     write_tls_files(tmp_path, ("face",))
-    config = {
+    config: dict[str, Any] = {
         "listen": "0.0.0.0:0",
         "state": ":memory:",
         "certificate": str(tmp_path / "face.pem"),

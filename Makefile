@@ -24,7 +24,7 @@ lint: setup ## style, types, import rules
 	@$(BIN)/lint-imports
 
 unit: setup ## the tests alone
-	@$(BIN)/pytest --ignore=tests/bench --ignore=tests/interop
+	@$(BIN)/pytest -n auto --dist loadfile --ignore=tests/bench --ignore=tests/interop
 
 FUZZ_SECONDS ?= 300
 

@@ -58,7 +58,9 @@ def _cem_face(octets: bytes) -> None:
 
 def _dsrsp_face(octets: bytes) -> None:
     payload = parse_untrusted_payload(octets)
-    ven = Ven(_DSRSP, VenState(), device="me", owner_of=lambda _: None)
+    ven = Ven(
+        _DSRSP, VenState(), device="me", owner_of=lambda _: None, registrant_of=lambda _: None
+    )
     if isinstance(ven.plan(payload), Post):
         ven.answered(payload, payload, 1.0)
     ven.polled(payload, 2.0)

@@ -41,7 +41,7 @@ spread_s = 7200.0
 [[workloads]]
 name = "trial"
 kind = "dispatch"
-cems = 12
+cems = 24
 spread_s = 60.0
 [[networks]]
 name = "half and half"

@@ -130,11 +130,25 @@ class OpenAdrVens:
         while True:
             try:
                 async for received in self._gateway.received():
-                    self._take(received)
+                    self._take_from(received)
                 return  # the gateway has ended
             except DsrspError as error:
                 logger.error("received messages cannot be taken, next try soon: %s", error)
                 await asyncio.sleep(_RETRY_S)
+
+    def _take_from(self, received: ReceivedMessage) -> None:
+        try:
+            self._take(received)
+        except DsrspError:
+            raise
+        except Exception:
+            # What one CEM sends must not end the work for all others.
+            logger.exception(
+                "%s: message %s cannot be taken, which is a fault of this program: please report "
+                "it; the message comes again at the next start",
+                received.peer,
+                received.ref,
+            )
 
     def _take(self, received: ReceivedMessage) -> None:
         try:

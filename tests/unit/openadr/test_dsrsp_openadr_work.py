@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from dsrsp.openadr import OpenAdrConfig
+from dsrsp.inbox import ReceivedMessage
+from dsrsp.openadr import OpenAdrConfig, OpenAdrVens
 from dsrsp.openadr.cem_ven import CemVen
 from dsrsp.openadr.core.state import VenState
 from dsrsp.openadr.core.ven import Ven
 from dsrsp.openadr.vtn import VtnError
+from dsrsp.ports import IncomingMessage
 from gbcs import EntityId
 from lab.virtual_time import run_virtual, virtual_clock
 from openadr_xml import Payload, parse_untrusted_payload
@@ -176,3 +178,28 @@ def test_polls_go_on_after_an_error_that_nobody_foresaw(
 
     run(work)
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+async def test_what_one_cem_sends_ends_the_work_for_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Gateway:
+        async def received(self) -> AsyncIterator[ReceivedMessage]:
+            for ref in ("breaks", "passes"):
+                incoming = IncomingMessage(ref=ref, device=DEVICE, message=b"{}", received_at=0.0)
+                yield ReceivedMessage(incoming, lambda *_: None)
+
+    take = OpenAdrVens._take
+
+    def faulty(vens: OpenAdrVens, received: ReceivedMessage) -> None:
+        if received.ref == "breaks":
+            raise RuntimeError("a fault of ours")
+        take(vens, received)
+
+    monkeypatch.setattr(OpenAdrVens, "_take", faulty)
+    config = OpenAdrConfig(vtn_url="http://127.0.0.1:1", state=":memory:")
+    async with OpenAdrVens(config, Gateway()) as vens:  # type: ignore[arg-type]
+        others = vens.received()
+        async with asyncio.timeout(10):
+            assert (await anext(others)).ref == "passes"
+    assert "message breaks cannot be taken" in caplog.text

@@ -123,7 +123,7 @@ class Adaptor:
         signer: the supplier's digital-signature key.
         xml_signer: the supplier's XML-signing key.
         wall: the wall clock: certificates are valid, or not, by it.
-        clock: what deadlines are measured by; see `dsrsp.steady`.
+        clock: what deadlines are measured by; see `gbcs.steady`.
         random_octets: for the jitter of pauses.
         apply: gives a request an input; stores what must be stored and tells the message.
             ``apply(request, input, **news) -> Action``; raises StorageError with nothing changed.

@@ -23,7 +23,7 @@ class Brake:
     """Lets commands go on one by one.
 
     Args:
-        clock: see `dsrsp.steady`.
+        clock: see `gbcs.steady`.
         per_window: the most in any window; None: any number.
         window_s: length of the window, in seconds.
         stops_on_quarantine: whether nothing goes while the DCC holds commands in quarantine, for

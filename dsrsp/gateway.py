@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -33,7 +34,6 @@ from dsrsp.receiver import Receiver
 from dsrsp.requests import Requests
 from dsrsp.routes import MakeServer, RouteInfo, Routes, open_routes
 from dsrsp.signing import CheckedSigner, LocalSigner, PreCommandSigner
-from dsrsp.steady import SteadyClock
 from dsrsp.store import SqliteStore
 from dsrsp.tunnel import Tunnel
 from gbcs.certificates import KeyUsage, Role
@@ -42,6 +42,7 @@ from gbcs.entity_id import EntityId
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
+from gbcs.steady import SteadyClock
 from openadr_xml import compact as compact_xml
 from smtunnel import MessageStatus, RouteChoice
 from smtunnel.records import Capabilities
@@ -132,7 +133,9 @@ class Gateway:
             )
             stack.callback(storage.close)
             self._check_own_certificates(self._clock())
-            steady = SteadyClock(self._clock, wall_ahead_s=storage.load_wall_ahead())
+            monotonic = asyncio.get_running_loop().time
+            ahead_s = storage.load_wall_ahead()
+            steady = SteadyClock(self._clock, monotonic, wall_ahead_s=ahead_s)
             now = steady()
             storage.forget_finished(
                 before=now - self._config.keep_finished_s,

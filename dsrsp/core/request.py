@@ -190,7 +190,7 @@ class Request:
     ``pre_command`` is what is asked for, the measure of correlation. ``attempt`` counts the
     requests for the same fragment. ``posts`` counts the attempts to post the signed pre-command,
     those of earlier processes as one. ``deadline`` and ``signed_at`` are in the seconds of
-    `dsrsp.steady`. ``results`` are the device's, one for each label. ``heals`` says of a refusal
+    `gbcs.steady`. ``results`` are the device's, one for each label. ``heals`` says of a refusal
     that another request for the same fragment may do better. ``held``: the DCC has it in
     quarantine.
     """

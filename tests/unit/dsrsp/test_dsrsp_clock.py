@@ -10,10 +10,10 @@ import pytest
 from dsrsp import Gateway
 from dsrsp.brake import Brake
 from dsrsp.errors import ConfigurationError
-from dsrsp.steady import SteadyClock
 from dsrsp.store import SqliteStore
 from gbcs.duis import DccAlertBody, QuarantinedRequest, build_response
 from gbcs.duis import Response as DuisResponse
+from gbcs.steady import SteadyClock
 from smtunnel import DeliveryState
 
 EPOCH = 1_800_000_000.0
@@ -175,7 +175,7 @@ def test_the_clock_goes_on_where_the_store_says(tmp_path, world):
         store = SqliteStore(str(tmp_path / "clock.sqlite"), supplier_id=world.supplier)
         assert store.load_wall_ahead() == 0.0
         wall = WallClock()
-        clock = SteadyClock(wall)
+        clock = SteadyClock(wall, elapsed_s)
         assert clock.moved() is None
         wall.ahead_s = 0.5
         assert clock.moved() is None
@@ -184,7 +184,7 @@ def test_the_clock_goes_on_where_the_store_says(tmp_path, world):
         store.keep_wall_ahead(-90.0)
         clock.note(-90.0)
         assert clock.moved() is None
-        later = SteadyClock(wall, wall_ahead_s=store.load_wall_ahead())
+        later = SteadyClock(wall, elapsed_s, wall_ahead_s=store.load_wall_ahead())
         assert later() == pytest.approx(clock())
         assert later.moved() is None
         store.close()
@@ -196,7 +196,9 @@ def test_the_clock_goes_on_where_the_store_says(tmp_path, world):
 def test_the_brake_counts_on_whatever_the_wall_clock_says(world, jump_s):
     async def main():
         wall = WallClock()
-        brake = Brake(SteadyClock(wall), per_window=2, window_s=160.0, stops_on_quarantine=True)
+        brake = Brake(
+            SteadyClock(wall, elapsed_s), per_window=2, window_s=160.0, stops_on_quarantine=True
+        )
         await brake.wait()
         await brake.wait()
         wall.ahead_s = jump_s

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cem.config import CemConfig
+from cem.core.deadlines import read_clock
 from cem.core.downlink import Downlink
 from cem.core.routes import KnownOffer, Offers
 from cem.core.tunnel import TunnelEnd
@@ -40,6 +41,7 @@ from cem.telling import Teller
 from gbcs.counters import OriginatorCounter
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
+from gbcs.steady import SteadyClock
 from openadr_xml import compact as compacted
 from smtunnel import Limits, MessageStatus, Originator, Route, RouteChoice
 from smtunnel.effects import Effects
@@ -50,8 +52,8 @@ logger = logging.getLogger("cem")
 
 _REF_OCTETS: Final = 8
 
-_TIMER_STEP_S: Final = 3600.0
-"""Longest sleep to a deadline of the wall clock, which somebody may set meanwhile."""
+_LOOK_EVERY_S: Final = 60.0
+"""Longest time without a look at the wall clock, which somebody may set meanwhile."""
 
 
 class Gateway:
@@ -122,6 +124,13 @@ class Gateway:
             finished_messages=config.finished_messages,
         )
         try:
+            left = read_clock(self._store.tunnel_rows())
+            self._steady = SteadyClock(
+                self._clock,
+                asyncio.get_running_loop().time,
+                wall_ahead_s=left.wall_ahead_s,
+                not_before=left.seen,
+            )
             self._counter = OriginatorCounter(
                 self._store.counters, reserve=config.counter_reserve, floor=config.counter_floor
             )
@@ -133,6 +142,9 @@ class Gateway:
                 peer=config.supplier_id.octets,
                 window_s=config.alert_window_s,
                 offers=self._offers,
+                wall=self._clock,
+                clock=self._steady,
+                clock_set=_tell_clock_set,
                 told=self._act_on,
             )
             self._way = Route2bWay(
@@ -143,7 +155,8 @@ class Gateway:
                 self._teller,
                 busy=lambda: self._store.count_received() >= config.unacknowledged_messages,
                 dialler=self._dialler,
-                clock=self._clock,
+                wall=self._clock,
+                clock=self._steady,
                 random_octets=self._random_octets,
             )
             self._downlink = Downlink(
@@ -156,7 +169,7 @@ class Gateway:
             self._link = HubLink(
                 config, credentials.signer, self._connector, self._random_octets, self._session
             )
-            self._tunnel.start(self._clock())
+            self._tunnel.start(self._steady())
             self._way.follow(self._offers.followed)
         except BaseException:
             self._store.close()
@@ -181,6 +194,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._way.close()
+        with contextlib.suppress(StoreError):
+            self._tunnel.keep_clock()
         self._board.close()
         self._message_stored.set()
         self._store.close()
@@ -195,6 +210,7 @@ class Gateway:
         compact: bool | None = None,
         deadline: float | None = None,
         priority: int = 0,
+        ref: str | None = None,
         route: RouteChoice = RouteChoice.AUTO,
         urgent: bool = False,
     ) -> MessageHandle:
@@ -210,6 +226,8 @@ class Gateway:
                 hub by then is not sent, and it ends as failed. message_lifetime_s ends it at the
                 latest.
             priority: higher goes first; 32 bits with sign.
+            ref: its reference, of `new_ref`; None: a new one. Who keeps it before can send again
+                after a crash: what was taken already is not taken twice.
             route: which routes it may take; see `smtunnel.RouteChoice`.
             urgent: True to go through the smart metering system at once where route 2b is down.
 
@@ -225,6 +243,8 @@ class Gateway:
             GatewayClosed: the gateway is not open.
         """
         self._require_open()
+        if ref is not None and self._store.status(ref) is not None:
+            return MessageHandle(ref, self._status, self._board)
         config = self._config
         message = bytes(message)
         if config.compact if compact is None else compact:
@@ -239,20 +259,23 @@ class Gateway:
                 f"{config.queued_messages} messages are on their way already: wait until some "
                 "have ended, or raise queued_messages"
             )
-        ref = self._random_octets(_REF_OCTETS).hex()
-        now = self._clock()
-        lifetime_s = _lifetime_s(deadline, now, config.message_lifetime_s)
+        ref = self.new_ref() if ref is None else ref
+        _check_deadline(deadline, self._clock())
         self._tunnel.send(
             ref,
             message,
             compression,
-            now,
+            self._steady(),
             priority=priority,
-            lifetime_s=lifetime_s,
+            deadline=deadline,
             route=route,
             urgent=urgent,
         )
         return MessageHandle(ref, self._status, self._board)
+
+    def new_ref(self) -> str:
+        """Return a reference for a message that is to be sent: 64 random bits."""
+        return self._random_octets(_REF_OCTETS).hex()
 
     def handle(self, ref: str) -> MessageHandle:
         """Return the handle of a message that was sent, also before a restart.
@@ -353,14 +376,18 @@ class Gateway:
             counters=self._counter,
             policy=config.send_policy(),
             random_fraction=lambda: int.from_bytes(self._random_octets(4), "big") / 2**32,
-            limits=Limits(message_octets=config.message_octets, replay_window=config.replay_window),
+            limits=Limits(
+                message_octets=config.message_octets,
+                replay_window=config.replay_window,
+                message_lifetime_s=config.message_lifetime_s,
+            ),
             gathers_receipts=True,
         )
 
     async def _acknowledge(self, ref: str, answers: str | None) -> None:
         self._require_open()
         answered = None if answers is None else self._status(answers)
-        self._tunnel.acknowledge(ref, answered, self._clock())
+        self._tunnel.acknowledge(ref, answered, self._steady())
 
     def _act_on(self, effects: Effects) -> None:
         """Tell what has happened; it is on the disk."""
@@ -383,21 +410,21 @@ class Gateway:
         while True:
             self._deadline_changed.clear()
             deadline = self._tunnel.get_timer()
-            delay_s = None
-            self._looks_at = math.inf
+            delay_s = _LOOK_EVERY_S
+            now = self._steady()
             if deadline is not None:
-                now = self._clock()
-                delay_s = min(max(deadline - now, 0.0), _TIMER_STEP_S)
-                self._looks_at = now + delay_s
+                delay_s = min(max(deadline - now, 0.0), _LOOK_EVERY_S)
+            self._looks_at = now + delay_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._deadline_changed.wait()
-            now = self._clock()
+            now = self._steady()
             deadline = self._tunnel.get_timer()
-            if deadline is None or deadline > now:
-                continue
             try:
-                self._tunnel.handle_timer(now)
+                if deadline is not None and deadline <= now:
+                    self._tunnel.handle_timer(now)
+                else:
+                    self._tunnel.keep_clock()
             except (StoreError, AlertError) as error:
                 logger.error("cannot do what is due: %s", error)
 
@@ -432,7 +459,7 @@ class Gateway:
 
     def _obey(self, octets: bytes) -> bytes | None:
         try:
-            handled = self._downlink.receive_untrusted(octets, self._clock())
+            handled = self._downlink.receive_untrusted(octets, self._steady())
         except CommandRefused as error:
             self._counts["REFUSED_COMMAND"] += 1
             logger.warning(
@@ -454,21 +481,22 @@ class Gateway:
             self._teller.tell_alert(alert)
             await connection.send(alert.octets)
             await connection.confirm()
-            self._tunnel.handed_over(alert, self._clock())
+            self._tunnel.handed_over(alert, self._steady())
 
 
-def _lifetime_s(deadline: float | None, now: float, most_s: float) -> float:
-    """Return how long a message may take, in seconds.
+def _check_deadline(deadline: float | None, wall: float) -> None:
+    """Check that a message is of use still.
 
     Raises:
         LocalError: its deadline has passed, or is no time.
     """
-    if deadline is None:
-        return most_s
     # Written so that NaN is refused, too.
-    if not deadline > now:
+    if deadline is not None and not deadline > wall:
         raise LocalError(
-            f"the deadline {deadline} has passed, it is {now:.0f} (seconds since 1970): the "
+            f"the deadline {deadline} has passed, it is {wall:.0f} (seconds since 1970): the "
             "message is not sent"
         )
-    return min(deadline - now, most_s)
+
+
+def _tell_clock_set(ahead_s: float) -> None:
+    logger.warning("the wall clock was set: it is %+.1f s from ours", ahead_s)

@@ -7,16 +7,26 @@ is ahead of the disk; then it is thrown away, and made again from the disk at th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, cast
 
+from cem.core.deadlines import (
+    CLOCK_KEY,
+    ClockState,
+    Deadlines,
+    deadline_reason,
+    may_have_gone,
+)
 from cem.core.routes import KnownOffer, Offers
 from cem.core.uplink import AlertBuilder
 from cem.errors import AlertError, StoreError
 from cem.ports import NO_CHANGES, BuiltAlert, Changes, NewMessage, Store
 from gbcs.entity_id import EntityId
 from gbcs.errors import GbcsError
+from gbcs.ports import Clock
+from gbcs.steady import SteadyClock
 from smtunnel import DeliveryState, MessageStatus, Route, RouteChoice, advance
 from smtunnel.effects import Effects, ReceivedMessage
 from smtunnel.endpoint import Endpoint
@@ -42,6 +52,10 @@ class TunnelEnd:
         peer: the EUI of the other end, 8 octets.
         window_s: the window of the endpoint's pacing, in seconds.
         offers: of route 2b: what came, and what is answered.
+        wall: the wall clock: the dates of alerts, offers and callers' deadlines are by it.
+        clock: what all else is measured by, and every ``now``; where the wall clock was set, that
+            is stored.
+        clock_set: is told how far the wall clock is ahead, in seconds, when it was set.
         told: is called with all that has happened, when it is stored.
     """
 
@@ -54,6 +68,9 @@ class TunnelEnd:
         peer: bytes,
         window_s: float,
         offers: Offers,
+        wall: Clock,
+        clock: SteadyClock,
+        clock_set: Callable[[float], None],
         told: Callable[[Effects], None],
     ) -> None:
         self._new_endpoint = new_endpoint
@@ -62,6 +79,10 @@ class TunnelEnd:
         self._peer = peer
         self._window = repr(window_s).encode("ascii")
         self._offers = offers
+        self._wall = wall
+        self._clock = clock
+        self._clock_set = clock_set
+        self._deadlines = Deadlines()
         self._told = told
         self._up: int | None = None
         # What is to be told when what is held is durable.
@@ -76,7 +97,7 @@ class TunnelEnd:
         self.work(lambda endpoint: endpoint.announce(self._peer, now), now)
         # What came to its end while nobody was here is not sent any more.
         self.handle_timer(now)
-        changed = self._offers.reconsider(now)
+        changed = self._offers.reconsider(self._wall())
         if changed is not None:
             known, answer = changed
             self.work(
@@ -94,31 +115,34 @@ class TunnelEnd:
         now: float,
         *,
         priority: int = 0,
-        lifetime_s: float | None = None,
+        deadline: float | None = None,
         route: RouteChoice = RouteChoice.AUTO,
         urgent: bool = False,
     ) -> None:
-        """Take a message for the other end.
+        """Take a message for the other end; ``deadline`` is by the wall clock.
 
         Raises:
             LocalError: it is longer than the other end takes, or the compression cannot be had.
         """
         # Text from the application: what is unknown is refused.
         choice = cast(CompressionChoice, compression)
-        self.work(
-            lambda endpoint: endpoint.send(
+
+        def take(endpoint: Endpoint) -> Effects:
+            effects = endpoint.send(
                 ref,
                 self._peer,
                 message,
                 now,
                 compression=choice,
                 priority=priority,
-                lifetime_s=lifetime_s,
                 route=route,
                 urgent=urgent,
-            ),
-            now,
-        )
+            )
+            if deadline is None:
+                return effects
+            return replace(effects, saves={**effects.saves, **self._deadlines.add(ref, deadline)})
+
+        self.work(take, now)
 
     def handed_over(self, alert: BuiltAlert, now: float) -> None:
         """Note that the hub has an alert."""
@@ -207,14 +231,40 @@ class TunnelEnd:
     # Time
 
     def get_timer(self) -> float | None:
-        """Return when `handle_timer` should be called, in seconds since 1970; None: not at all."""
-        if self._endpoint is not None:
-            return self._endpoint.get_timer()
-        return None if self._failed_at is None else self._failed_at + RETRY_S
+        """Return when `handle_timer` should be called, on the steady clock; None: not at all.
+
+        The wall clock may be set meanwhile, and a deadline pass sooner.
+        """
+        if self._endpoint is None:
+            return None if self._failed_at is None else self._failed_at + RETRY_S
+        timer, deadline = self._endpoint.get_timer(), self._deadlines.first()
+        if deadline is None:
+            return timer
+        due = self._clock() + (deadline - self._wall())
+        return due if timer is None else min(timer, due)
 
     def handle_timer(self, now: float) -> None:
         """Do what time brings."""
+        self._end_overdue(now)
         self.work(lambda endpoint: endpoint.on_timer(now), now)
+
+    def _end_overdue(self, now: float) -> None:
+        """End the messages whose deadlines have passed."""
+        for ref in self._deadlines.overdue(self._wall()):
+            self.work(functools.partial(self._give_up, ref, now), now)
+
+    def _give_up(self, ref: str, now: float, endpoint: Endpoint) -> Effects:
+        status = self._store.status(ref)
+        effects = Effects()
+        if status is not None:
+            gone, reason = may_have_gone(status), deadline_reason(status)
+            effects = endpoint.cancel(ref, reason, now, may_have_gone=gone)
+        return replace(effects, saves={**effects.saves, **self._deadlines.drop(ref)})
+
+    def keep_clock(self) -> None:
+        """Store how far the wall clock is ahead, if it was set."""
+        if self._clock.moved() is not None:
+            self._commit(Effects(), self._clock(), NO_CHANGES)
 
     # Inside
 
@@ -274,7 +324,7 @@ class TunnelEnd:
         self, endpoint: Endpoint, effects: Effects, now: float
     ) -> tuple[Effects, KnownOffer | None]:
         """Answer route offers; returns all that comes of it, and what is to be kept."""
-        kept, answers = self._offers.hear((news.record for news in effects.news), now)
+        kept, answers = self._offers.hear((news.record for news in effects.news), self._wall())
         for answer in answers:
             effects = _joined(effects, endpoint.send_record(self._peer, answer, now))
         return effects, kept
@@ -283,6 +333,8 @@ class TunnelEnd:
         if self._endpoint is None:
             endpoint = self._new_endpoint()
             rows = self._store.tunnel_rows()
+            rows.pop(CLOCK_KEY, None)
+            self._deadlines.take_rows(rows)
             if rows.pop(_WINDOW_KEY, None) != self._window:
                 rows.pop(PACE_KEY, None)
             try:
@@ -308,24 +360,33 @@ class TunnelEnd:
         return self._endpoint
 
     def _commit(self, effects: Effects, now: float, more: Changes, *, hold: bool = False) -> None:
+        statuses = tuple(told.status for told in effects.statuses)
+        wall = self._wall()
         changes = replace(
             more,
-            rows=effects.saves,
-            received=tuple(_new_message(received, now) for received in effects.received),
-            statuses=tuple(told.status for told in effects.statuses),
+            rows={**effects.saves, **self._deadlines.drop_ended(statuses)},
+            received=tuple(_new_message(received, wall) for received in effects.received),
+            statuses=statuses,
             alerts=tuple(
-                self._alerts.build(transmit, now)
+                self._alerts.build(transmit, wall)
                 for transmit in effects.transmits
                 if transmit.route is Route.ROUTE_2A
             ),
         )
-        if changes == NO_CHANGES:
+        ahead_s = self._clock.moved()
+        if changes == NO_CHANGES and ahead_s is None:
             if not hold:
                 self._store.flush()
-        elif hold:
+            return
+        clock = ClockState(self._clock.noted_s if ahead_s is None else ahead_s, now)
+        changes = replace(changes, rows={**changes.rows, CLOCK_KEY: clock.build()})
+        if hold:
             self._store.hold(changes)
         else:
             self._store.commit(changes)
+        if ahead_s is not None:
+            self._clock.note(ahead_s)
+            self._clock_set(ahead_s)
 
 
 def message_ref(peer: bytes, tunnel_message_id: int, first_counter: int) -> str:
@@ -333,9 +394,9 @@ def message_ref(peer: bytes, tunnel_message_id: int, first_counter: int) -> str:
     return f"{peer.hex()}-{tunnel_message_id}-{first_counter}"
 
 
-def _new_message(received: ReceivedMessage, now: float) -> NewMessage:
+def _new_message(received: ReceivedMessage, wall: float) -> NewMessage:
     ref = message_ref(received.peer, received.tunnel_message_id, received.first_counter)
-    return NewMessage(ref, EntityId(received.peer), received.message, now, received.route)
+    return NewMessage(ref, EntityId(received.peer), received.message, wall, received.route)
 
 
 def _joined(first: Effects, second: Effects) -> Effects:

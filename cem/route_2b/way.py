@@ -44,7 +44,8 @@ class Route2bWay:
         teller: tells what happens.
         busy: whether too many received messages wait for the application.
         dialler: opens connections; None: WebSockets over TLS.
-        clock: the wall clock.
+        wall: the wall clock: offers hold by it.
+        clock: what all else is measured by; see `gbcs.steady`.
         random_octets: for nonces and jitter.
     """
 
@@ -58,6 +59,7 @@ class Route2bWay:
         *,
         busy: Callable[[], bool],
         dialler: Dialler | None,
+        wall: Clock,
         clock: Clock,
         random_octets: Randomness,
     ) -> None:
@@ -82,7 +84,7 @@ class Route2bWay:
             self,
             changed=self._changed,
             dialler=dialler,
-            clock=clock,
+            clock=wall,
             random_octets=random_octets,
         )
 

@@ -49,6 +49,7 @@ from gbcs.device_link import (
 from gbcs.errors import SignatureInvalid
 from gbcs.keystore import KeyStore
 from gbcs.pki import TestPki
+from gbcs.steady import SteadyClock
 from smtunnel import ECS46A, Limits, Originator, encode_message, payload_to_labels
 from smtunnel.effects import Answer, Effects
 from smtunnel.endpoint import Endpoint
@@ -128,6 +129,9 @@ class World:
             peer=self.supplier_id.octets,
             window_s=config.alert_window_s,
             offers=Offers(store.offer(), judge_offer, wanted=config.use_route_2b),
+            wall=lambda: NOW,
+            clock=SteadyClock(lambda: NOW, lambda: 0.0),
+            clock_set=lambda ahead_s: None,
             told=told,
         )
 
@@ -423,14 +427,14 @@ class MemoryHub:
         commands, self.dsrsp.commands = self.dsrsp.commands, []
         for counter, command in commands:
             if not self.lose_command(counter):
-                loop.call_later(self._next_delay_s(), self._deliver, command)
+                loop.call_later(self._next_delay_s(), self.deliver, command)
 
     def _next_delay_s(self) -> float:
         # What is sent at one moment keeps its order.
         self._messages += 1
         return self._delay_s + self._messages * 1e-6
 
-    def _deliver(self, command: bytes) -> None:
+    def deliver(self, command: bytes) -> None:
         if self.up:
             self._queue.put_nowait(command)
 

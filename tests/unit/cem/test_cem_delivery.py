@@ -350,7 +350,7 @@ def test_unknown_control_records_are_counted(new_setting) -> None:
             octets = record + zlib.crc32(record).to_bytes(4, "big")
             header = FragmentHeader(Originator.DSRSP, Compression.CONTROL, True, True, 0, 99)
             payload = header.encode() + b64encode(octets).decode("ascii")
-            setting.hub._deliver(setting.world.command(20_000, payload))
+            setting.hub.deliver(setting.world.command(20_000, payload))
             await asyncio.sleep(1)
             assert gateway.counts["UNKNOWN_RECORD"] == 1
             assert gateway.counts["CONTROL"] >= 1

@@ -140,7 +140,7 @@ def client_of(
         token_file = token_file or config_path.resolve().parent / control.token_file
         if control_url is None and not control.listen.startswith("fd:"):
             host, port = split_address(control.listen)
-            control_url = f"http://{host}:{port}"
+            control_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     if control_url is None or token_file is None:
         raise click.UsageError(
             "say behind the subcommand how to reach the daemon: --config FILE, or --control URL "

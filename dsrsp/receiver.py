@@ -15,9 +15,9 @@ from typing import Final
 from aiohttp import web
 
 from dsrsp.errors import ConfigurationError
-from dsrsp.logs import quiet_logger
 from dsrsp.posted import Receive, take_posted
 from gbcs.duis import MAX_DUIS_OCTETS
+from http_listening import quiet_logger
 
 _BODY_TIMEOUT_S: Final = 10.0
 

@@ -28,12 +28,12 @@ import dcc_sim
 import dsrsp
 from dcc_sim.profile_files import is_profile_path
 from dsrsp.http_signer import HttpSigner
-from dsrsp.logs import quiet_logger
 from dsrsp.route_2b import Route2bServerConfig
 from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
 from gbcs.ports import Journal, NullJournal
+from http_listening import quiet_logger
 from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
 from lab.control import (
     AskableGateway,

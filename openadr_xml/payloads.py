@@ -109,6 +109,7 @@ class Payload:
     ven_id: str
     vtn_id: str
     registration_id: str
+    opt_id: str
     report_request_ids: tuple[str, ...]
     events: tuple[EventVersion, ...]
     poll_interval_s: float | None
@@ -122,6 +123,11 @@ class Payload:
     def succeeded(self) -> bool:
         """Whether it holds an eiResponse that says success."""
         return 200 <= self.response_code < 300
+
+    @property
+    def correlation(self) -> str:
+        """The requestID of the exchange that it belongs to: its own, or that which it answers."""
+        return self.request_id or self.answered_request_id
 
 
 def parse_untrusted_tree(octets: bytes) -> etree._ElementTree:
@@ -189,6 +195,7 @@ def parse_untrusted_payload(octets: bytes) -> Payload:
         ven_id=_identity(element, "venID"),
         vtn_id=_identity(element, "vtnID"),
         registration_id=_identity(element, "registrationID"),
+        opt_id=_text(element, f"{{{EI}}}optID"),
         report_request_ids=_report_request_ids(element),
         events=tuple(_events(element)),
         poll_interval_s=_poll_interval(element),

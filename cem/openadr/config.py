@@ -13,6 +13,7 @@ _POSITIVE = (
     "unanswered_s",
     "refusal_grace_s",
     "body_timeout_s",
+    "idle_timeout_s",
     "queued_messages",
     "connections",
 )
@@ -36,9 +37,12 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         refusal_grace_s: how long to wait, after the VTN has refused an oadrCreatedEvent, for
             the newer version of the event that mostly is the cause, in seconds.
         body_timeout_s: how long a request's body may take, in seconds.
+        idle_timeout_s: how long a connection may stay open without a request, in seconds; its TLS
+            handshake and a request's head are to come in that time, too.
         queued_messages: how many messages may wait for the VEN to poll; those after them stay in
             the gateway.
-        connections: how many connections are served at once.
+        connections: how many connections may be open. One more takes the place of that which has
+            been without a whole request for longest.
         certificate: PEM file of the server's certificate chain; None: plain HTTP.
         key: PEM file of its private key.
         ven_ca: PEM file with the certificates that a VEN's own must go back to; then it has to
@@ -58,6 +62,7 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     unanswered_s: float = 7200.0
     refusal_grace_s: float = 60.0
     body_timeout_s: float = 10.0
+    idle_timeout_s: float = 75.0
     queued_messages: int = 1000
     connections: int = 64
     certificate: str | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 
 from cem.errors import CemError
 from cem.openadr.core.face import Answer
+from cem.openadr.desk import Desk
+from http_listening import read_some
 from openadr_xml import (
     MAX_PAYLOAD_OCTETS,
     SERVICES,
@@ -17,9 +19,6 @@ from openadr_xml import (
     building,
     parse_untrusted_payload,
 )
-
-if TYPE_CHECKING:
-    from cem.openadr.server import OpenAdrVtn
 
 logger = logging.getLogger("cem.openadr")
 
@@ -32,11 +31,11 @@ class VenPusher:
     """Sends what is queued, oldest first, until the VEN has taken it.
 
     Args:
-        face: the VTN whose messages they are.
+        desk: keeps the messages.
     """
 
-    def __init__(self, face: OpenAdrVtn) -> None:
-        self._face = face
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
     async def run(self) -> None:
         """Push until cancelled."""
@@ -45,9 +44,9 @@ class VenPusher:
         async with aiohttp.ClientSession(timeout=timeout, cookie_jar=jar) as session:
             pause_s = _RETRY_MIN_S
             while True:
-                url, answer, kind = await self._face.wait_for_push()
+                url, answer, kind = await self._desk.wait_for_push()
                 if await self._push(session, url, answer, kind):
-                    await self._face.written(answer)
+                    await self._desk.written(answer)
                     pause_s = _RETRY_MIN_S
                     continue
                 await asyncio.sleep(pause_s)
@@ -64,7 +63,7 @@ class VenPusher:
                 headers={"Content-Type": "application/xml"},
                 allow_redirects=False,
             ) as response:
-                body = await _read(response)
+                body = await read_some(response, MAX_PAYLOAD_OCTETS)
                 if response.status != 200:
                     logger.warning("the VEN answered a push of %s: %d", kind, response.status)
                     return False
@@ -81,8 +80,8 @@ class VenPusher:
         """
         try:
             payload = parse_untrusted_payload(body)
-            certificate = self._face.face.bound_fingerprint
-            answer = await self._face.ask(payload, payload.service, certificate)
+            certificate = self._desk.face.bound_fingerprint
+            answer = await self._desk.ask(payload, payload.service, certificate)
             told = parse_untrusted_payload(answer.octets) if answer.octets else None
         except PayloadRefused as error:
             logger.warning("the VEN's answer to a push of %s is of no use: %s", kind, error)
@@ -99,13 +98,3 @@ class VenPusher:
             )
             return told.response_code != building.OTHER_ERROR
         return True
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body, and little more of it than a payload may have."""
-    body = b""
-    async for piece in response.content.iter_chunked(16_384):
-        body += piece
-        if len(body) > MAX_PAYLOAD_OCTETS:
-            break
-    return body

@@ -19,6 +19,8 @@ _POSITIVE = (
     "repeat_after_s",
     "push_patience_s",
     "body_timeout_s",
+    "push_idle_timeout_s",
+    "push_connections",
 )
 
 
@@ -53,6 +55,10 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         push_ca: PEM file with the certificates that the VTN's own must go back to.
         push_patience_s: how long a push that the VEN must answer is held open, in seconds.
         body_timeout_s: how long a pushed body may take, in seconds.
+        push_idle_timeout_s: how long a connection to push_listen may stay open without a request,
+            in seconds; its TLS handshake and a request's head are to come in that time, too.
+        push_connections: how many such connections may be open. One more takes the place of that
+            which has been without a whole request for longest.
         plain_http: True admits other machines to push_listen without push_ca, also without TLS:
             whoever reaches the port can then speak as the VTN.
     """
@@ -78,6 +84,8 @@ class OpenAdrConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     push_ca: str | None = None
     push_patience_s: float = 20.0
     body_timeout_s: float = 10.0
+    push_idle_timeout_s: float = 75.0
+    push_connections: int = 512
     plain_http: bool = False
 
     def __post_init__(self) -> None:

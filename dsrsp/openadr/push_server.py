@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,28 +10,25 @@ from types import TracebackType
 from aiohttp import web
 
 from dsrsp.errors import ConfigurationError
-from dsrsp.logs import quiet_logger
 from dsrsp.openadr.cem_ven import CemVen
 from dsrsp.openadr.config import OpenAdrConfig
 from dsrsp.openadr.core.ven import FROM_POLLS
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError
-from openadr_xml import (
-    MAX_PAYLOAD_OCTETS,
-    SERVICES,
-    Payload,
-    PayloadRefused,
-    building,
-    parse_untrusted_payload,
+from http_listening import (
+    LimitedServer,
+    Limits,
+    ListeningError,
+    StrangersCouldSpeak,
+    read_payload,
+    server_tls,
+    split_address,
 )
-
-logger = logging.getLogger("dsrsp.openadr")
-
-_XML_TYPES = ("application/xml", "text/xml")
+from openadr_xml import MAX_PAYLOAD_OCTETS, SERVICES, Payload, building
 
 
 class PushServer:
-    """An HTTP server at /{EUI}/OpenADR2/Simple/2.0b/{service}.
+    """An HTTP server at /{EUI}/OpenADR2/Simple/2.0b/{service}; use it with ``async with``.
 
     Args:
         config: the settings.
@@ -51,40 +45,24 @@ class PushServer:
     ) -> None:
         self._config = config
         self._ven_of = ven_of
-        self._listener = listener
-        self._context = _context(config)
-        app = web.Application(client_max_size=MAX_PAYLOAD_OCTETS)
-        for service in sorted(set(SERVICES.values())):
-            app.router.add_post(f"/{{device}}/OpenADR2/Simple/2.0b/{service}", self._post)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=quiet_logger("dsrsp.openadr"),
-            shutdown_timeout=1.0,
+        path = "/{device}/OpenADR2/Simple/2.0b"
+        self._server = LimitedServer(
+            "dsrsp.openadr",
+            [(f"{path}/{name}", name, self._post) for name in sorted(set(SERVICES.values()))],
+            _limits(config),
+            listen=_address(config) if listener is None else listener,
+            tls=_tls(config),
             # A VTN that has gone takes no answer: the VEN's is then posted to it.
-            handler_cancellation=True,
+            cancels=True,
         )
-        self.port = 0
 
     async def __aenter__(self) -> PushServer:
-        site: web.BaseSite
-        await self._runner.setup()
         try:
-            if self._listener is not None:
-                site = web.SockSite(self._runner, self._listener, ssl_context=self._context)
-            else:
-                host, port = _split(self._config)
-                site = web.TCPSite(self._runner, host, port, ssl_context=self._context)
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
+            await self._server.__aenter__()
+        except ListeningError as error:
             raise ConfigurationError(
-                f"openadr: cannot listen on {self._config.push_listen}: {error}"
+                f"openadr: push_listen = {self._config.push_listen}: {error}"
             ) from None
-        except ConfigurationError:
-            await self._runner.cleanup()
-            raise
-        self.port = int(self._runner.addresses[0][1])
         return self
 
     async def __aexit__(
@@ -93,24 +71,16 @@ class PushServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._runner.cleanup()
+        await self._server.__aexit__(kind, error, trace)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._server.address[1]
 
     async def _post(self, request: web.Request) -> web.Response:
         ven = self._find(request)
-        if request.content_type not in _XML_TYPES:
-            raise web.HTTPUnsupportedMediaType(
-                text="OpenADR 2.0b is posted as Content-Type: application/xml\n"
-            )
-        try:
-            async with asyncio.timeout(self._config.body_timeout_s):
-                body = await request.read()
-            payload = parse_untrusted_payload(body)
-        except TimeoutError:
-            raise web.HTTPRequestTimeout(text="the body did not come in time\n") from None
-        except PayloadRefused as error:
-            logger.warning("refused a push from %s: %s", request.remote, error)
-            raise web.HTTPBadRequest(text=f"no OpenADR 2.0b payload: {error}\n") from None
-        octets = await self._answer(ven, payload)
+        octets = await self._answer(ven, await read_payload(request))
         return web.Response(body=octets, content_type="application/xml")
 
     def _find(self, request: web.Request) -> CemVen:
@@ -142,42 +112,35 @@ class PushServer:
         return building.response(200, "OK", request_id=payload.request_id, ven_id=state.ven_id)
 
 
-def _context(config: OpenAdrConfig) -> ssl.SSLContext | None:
-    if config.push_certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def _limits(config: OpenAdrConfig) -> Limits:
+    at_most_s = config.body_timeout_s + config.push_patience_s + config.push_idle_timeout_s
+    return Limits(
+        connections=config.push_connections,
+        idle_timeout_s=config.push_idle_timeout_s,
+        body_timeout_s=config.body_timeout_s,
+        request_timeout_s=at_most_s,
+        body_octets=MAX_PAYLOAD_OCTETS,
+        setting="[openadr] push_connections",
+    )
+
+
+def _tls(config: OpenAdrConfig) -> ssl.SSLContext | None:
     try:
-        context.load_cert_chain(config.push_certificate, config.push_key)
-        if config.push_ca is not None:
-            context.load_verify_locations(config.push_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
+        return server_tls(config.push_certificate, config.push_key, config.push_ca)
+    except ListeningError as error:
         raise ConfigurationError(
-            f"openadr: push_certificate, push_key and push_ca must be PEM files that fit: {error}"
+            f"openadr: push_certificate, push_key and push_ca {error}"
         ) from None
-    return context
 
 
-def _split(config: OpenAdrConfig) -> tuple[str, int]:
-    listen = config.push_listen or ""
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigurationError(
-            f"openadr: push_listen = {listen!r}: expected host:port with a port of 0 to 65535"
-        )
-    if config.push_ca is None and not config.plain_http and not _is_loopback(host):
-        raise ConfigurationError(
-            f"openadr: push_listen = {listen!r} without push_ca: whoever reaches it could speak as "
-            "the VTN. Give push_certificate, push_key and push_ca, or set plain_http = true where "
-            "nobody else reaches it"
-        )
-    return host, int(port)
-
-
-def _is_loopback(host: str) -> bool:
+def _address(config: OpenAdrConfig) -> tuple[str, int]:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        knows_callers = config.push_ca is not None or config.plain_http
+        return split_address(config.push_listen or "", knows_callers=knows_callers)
+    except StrangersCouldSpeak as error:
+        raise ConfigurationError(
+            f"openadr: push_listen = {error} without push_ca: give push_certificate, push_key and "
+            "push_ca, or set plain_http = true where nobody else reaches it"
+        ) from None
+    except ListeningError as error:
+        raise ConfigurationError(f"openadr: push_listen = {error}") from None

@@ -12,6 +12,7 @@ from yarl import URL
 from dsrsp.errors import ConfigurationError, DsrspError
 from dsrsp.openadr.config import OpenAdrConfig
 from gbcs.entity_id import EntityId
+from http_listening import read_some
 from openadr_xml import MAX_PAYLOAD_OCTETS, Payload, PayloadRefused, parse_untrusted_payload
 
 
@@ -83,7 +84,7 @@ class VtnClient:
                 headers={"Content-Type": "application/xml"},
                 allow_redirects=False,
             ) as response:
-                body = await _read(response)
+                body = await read_some(response, MAX_PAYLOAD_OCTETS)
                 status = response.status
         except ConfigurationError as error:
             raise VtnUnreachable(str(error)) from None  # a file has gone since the start
@@ -93,6 +94,8 @@ class VtnClient:
             raise VtnError(f"{url}: no answer in {self._config.vtn_timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise VtnError(f"{url}: {type(error).__name__}: {error}") from None
+        if len(body) > MAX_PAYLOAD_OCTETS:
+            raise VtnError(f"{url}: the answer has more than {MAX_PAYLOAD_OCTETS} octets")
         if 400 <= status < 500:
             raise VtnRefused(f"{url}: HTTP {status}: {body[:200]!r}", status)
         if status != 200 and not (status == 204 and not body):
@@ -137,13 +140,3 @@ class VtnClient:
                     f"no client certificate for {device}: {stem}.pem and {stem}.key: {error}", 403
                 ) from None
         return context
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body, and not more of it than a payload may have."""
-    body = b""
-    async for piece in response.content.iter_chunked(16_384):
-        body += piece
-        if len(body) > MAX_PAYLOAD_OCTETS:
-            raise ValueError(f"the answer has more than {MAX_PAYLOAD_OCTETS} octets")
-    return body

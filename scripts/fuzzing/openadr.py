@@ -47,10 +47,10 @@ def _read(octets: bytes) -> None:
 def _cem_face(octets: bytes) -> None:
     payload = parse_untrusted_payload(octets)
     binding = Binding(ven_id=payload.ven_id or "V", registration_id=payload.registration_id)
-    face = Face(_CEM, FaceState(binding=binding), vtn_id="T")
+    face = Face(_CEM, FaceState(binding=binding), vtn_id="T", is_over=lambda _: True)
     reaction = face.request(payload, payload.service, "", 1.0)
     if isinstance(reaction, Forward):
-        face.begun(reaction, "", 1.0)
+        face.begun(reaction, "ref", "", 1.0)
         face.sent(reaction, "ref")
     face.receive(payload, 2.0)
     face.status()

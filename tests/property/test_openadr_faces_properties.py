@@ -100,7 +100,7 @@ class World:
     def restart_cem(self) -> None:
         saved = msgspec.msgpack.encode(self.cem_state)
         self.cem_state = msgspec.msgpack.decode(saved, type=FaceState)
-        self.face = Face(CemOpenAdr(), self.cem_state, vtn_id="V")
+        self.face = Face(CemOpenAdr(), self.cem_state, vtn_id="V", is_over=lambda _: True)
         self.face.recover()
 
     def restart_dsrsp(self) -> None:
@@ -121,7 +121,7 @@ class World:
         reaction = self.face.request(payload, payload.service, "", self.now)
         if isinstance(reaction, Forward):
             self.number += 1
-            self.face.begun(reaction, "", self.now)
+            self.face.begun(reaction, f"m{self.number}", "", self.now)
             self.up.append((f"m{self.number}", payload.octets))
             self.face.sent(reaction, f"m{self.number}")
             if reaction.answer:

@@ -126,6 +126,8 @@ class Arrivals:
         state.resync_at = 0.0
         state.queue.clear()
         state.told.clear()
+        # Nobody waits for what is held with an answer given already, and the VTN wants none of it.
+        state.ordered = [known for known in state.ordered if not known.octets or known.key]
         state.event_versions.clear()
 
     def _reregister(self, payload: Payload, now: float) -> None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cem.openadr.config import OpenAdrConfig
+from cem.openadr.core.admission import refusal_of, refuse
 from cem.openadr.core.arrivals import Arrivals
-from cem.openadr.core.requests import ANSWERS, TOLD_AT_ONCE
-from cem.openadr.core.state import FaceState, Told, Waiting
+from cem.openadr.core.ordering import IsOver, Order, subjects_of
+from cem.openadr.core.requests import ANSWERS
+from cem.openadr.core.state import FaceState, Ordered, Told, Waiting
 from openadr_xml import Payload, building
 
 MAX_WAITING: Final = 64
@@ -39,11 +41,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send the payload to the VTN, tell `Face.sent`, then give the answer or wait for it."""
+    """Send the payload to the VTN, tell `Face.sent`, then give the answer or wait for it.
+
+    ``after`` are the messages that must end before the gateway may have it: until then it is held.
+    """
 
     payload: Payload
     key: str
     answer: bytes | None
+    subjects: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,16 @@ class Face(Arrivals):
         config: the settings.
         state: what was remembered; changed in place.
         vtn_id: the vtnID to tell while the VTN's own is not known.
+        is_over: tells of a reference whether the gateway waits for nothing more of that message.
+
+    ``order`` is what keeps the order of messages where that counts.
     """
 
-    def __init__(self, config: OpenAdrConfig, state: FaceState, *, vtn_id: str) -> None:
+    def __init__(
+        self, config: OpenAdrConfig, state: FaceState, *, vtn_id: str, is_over: IsOver
+    ) -> None:
         self.state = state
+        self.order = Order(state, is_over)
         self.counts: Counter[str] = Counter()
         self._config = config
         self._vtn_id = config.vtn_id or vtn_id
@@ -91,7 +104,13 @@ class Face(Arrivals):
         # Who asked before may ask again, also where the answer changes who it is.
         refusal = None
         if key not in self.state.waiting or service != payload.service:
-            refusal = self._refusal(payload, service, fingerprint)
+            refusal = refusal_of(
+                payload,
+                service,
+                fingerprint,
+                binding=self.state.binding,
+                config=self._config,
+            )
         if refusal is not None:
             self.counts["refused"] += 1
             return Answer(refusal)
@@ -105,58 +124,6 @@ class Face(Arrivals):
         if payload.kind in ANSWERS:
             return self._wait_or_forward(payload, key)
         return self._tell_and_forward(payload)
-
-    def _refusal(self, payload: Payload, service: str, fingerprint: str) -> bytes | None:
-        """Return what to say to a payload that may not come from this VEN, or not to here."""
-        kind = payload.kind
-        served = kind in ANSWERS or kind in TOLD_AT_ONCE
-        if not served and kind not in ("oadrPoll", "oadrQueryRegistration", "oadrResponse"):
-            return self._refuse(payload, building.COMPLIANCE_ERROR, f"{kind} is not for a VTN")
-        if kind != "oadrResponse" and service != payload.service:
-            return self._refuse(
-                payload, building.COMPLIANCE_ERROR, f"{kind} goes to {payload.service}"
-            )
-        binding = self.state.binding
-        if binding is not None and binding.fingerprint not in ("", fingerprint):
-            return self._refuse(
-                payload,
-                building.NOT_AUTHORIZED,
-                "another certificate than that of the registered VEN",
-            )
-        if kind == "oadrQueryRegistration":
-            return None
-        expected = self._config.ven_id or (binding.ven_id if binding is not None else "")
-        if expected and payload.ven_id not in ("", expected):
-            return self._refuse(
-                payload, building.INVALID_ID, "this venID is not that of the VEN registered here"
-            )
-        if kind == "oadrCreatePartyRegistration":
-            return self._refusal_of_registration(payload)
-        if binding is None:
-            if payload.ven_id:
-                return building.request_reregistration(payload.ven_id)
-            return self._refuse(payload, building.NOT_AUTHORIZED, "register first")
-        if not payload.ven_id and kind in ("oadrPoll", "oadrRequestEvent", "oadrCreatedEvent"):
-            return self._refuse(payload, building.INVALID_ID, "the venID is missing")
-        return None
-
-    def _refusal_of_registration(self, payload: Payload) -> bytes | None:
-        binding = self.state.binding
-        if binding is not None and payload.registration_id not in ("", binding.registration_id):
-            return self._refuse(
-                payload, building.INVALID_ID, "this registrationID is not the present one"
-            )
-        if not payload.pull_model and not self._config.push:
-            return self._refuse(
-                payload,
-                building.COMPLIANCE_ERROR,
-                "only the PULL model is served here: set push = true for the PUSH model",
-            )
-        return None
-
-    def _refuse(self, payload: Payload, code: int, why: str) -> bytes:
-        request_id = payload.request_id or payload.answered_request_id
-        return building.response(code, why, request_id=request_id, ven_id=payload.ven_id)
 
     def _query(self, payload: Payload) -> bytes:
         state = self.state
@@ -200,8 +167,8 @@ class Face(Arrivals):
         waiting = self.state.waiting.get(key)
         if waiting is None:
             if len(self.state.waiting) >= MAX_WAITING:
-                return Answer(self._refuse(payload, building.OTHER_ERROR, _TRY_AGAIN))
-            return Forward(payload, key, None)
+                return Answer(refuse(payload, building.OTHER_ERROR, _TRY_AGAIN))
+            return self._forward(payload, key, None)
         if not waiting.answer:
             self.counts["joined"] += 1
             return Wait(key, waiting.ref)
@@ -210,18 +177,33 @@ class Face(Arrivals):
 
     def _tell_and_forward(self, payload: Payload) -> Reaction:
         answer = self._ok(payload)
-        key = f"{payload.digest.hex()} {_correlation(payload)}"
+        key = f"{payload.digest.hex()} {payload.correlation}"
         if key in self._sending:
-            return Answer(self._refuse(payload, building.OTHER_ERROR, _TRY_AGAIN))
+            return Answer(refuse(payload, building.OTHER_ERROR, _TRY_AGAIN))
         if self._is_repeated(payload):
             self.counts["repeated"] += 1
             return Answer(answer)
-        return Forward(payload, key, answer)
+        return self._forward(payload, key, answer)
+
+    def _forward(self, payload: Payload, key: str, answer: bytes | None) -> Reaction:
+        subjects = subjects_of(payload)
+        if not subjects:
+            return Forward(payload, key, answer)
+        after = self.order.earlier(subjects)
+        if not self.order.has_room(held=bool(after)):
+            return Answer(
+                refuse(
+                    payload,
+                    building.OTHER_ERROR,
+                    "too many of these are not confirmed yet: send the same request again",
+                )
+            )
+        return Forward(payload, key, answer, subjects, after)
 
     def _is_repeated(self, payload: Payload) -> bool:
         """Tell whether this is the last that the VEN said to a thing: it may change its mind."""
         for told in reversed(self.state.told):
-            same_request = (told.kind, told.request_id) == (payload.kind, _correlation(payload))
+            same_request = (told.kind, told.request_id) == (payload.kind, payload.correlation)
             if same_request and set(told.events) == {e.event_id for e in payload.events}:
                 if told.digest == payload.digest:
                     return True
@@ -235,12 +217,30 @@ class Face(Arrivals):
             return building.updated_report(request_id=payload.request_id, ven_id=ven_id)
         if payload.kind == "oadrResponse":
             return b""
-        return building.response(200, "OK", request_id=_correlation(payload), ven_id=ven_id)
+        return building.response(200, "OK", request_id=payload.correlation, ven_id=ven_id)
 
     # The caller reports
 
-    def begun(self, forward: Forward, fingerprint: str, now: float) -> None:
-        """Take note that a request is about to be sent: the same one must not go twice."""
+    def begun(self, forward: Forward, ref: str, fingerprint: str, now: float) -> None:
+        """Take note that a request is about to be sent: the same one must not go twice.
+
+        Args:
+            forward: it.
+            ref: the reference that it will have in the gateway.
+            fingerprint: SHA-256 of the VEN's certificate in hexadecimal, "" without.
+            now: the time.
+        """
+        if forward.subjects:
+            self.order.begin(
+                Ordered(
+                    ref=ref,
+                    kind=forward.payload.kind,
+                    subjects=forward.subjects,
+                    after=forward.after,
+                    octets=forward.payload.octets if forward.after else b"",
+                    key="" if forward.answer is not None else forward.key,
+                )
+            )
         if forward.answer is not None:
             self._sending.add(forward.key)
         else:
@@ -253,13 +253,14 @@ class Face(Arrivals):
                 push_url="" if payload.pull_model else payload.transport_address,
             )
 
-    def not_sent(self, forward: Forward) -> Answer:
+    def not_sent(self, forward: Forward, ref: str) -> Answer:
         """Take note that it could not be sent; return what to tell the VEN."""
+        self.order.dropped(ref)
         self._sending.discard(forward.key)
         self.state.waiting.pop(forward.key, None)
         self.counts["not sent"] += 1
         return Answer(
-            self._refuse(
+            refuse(
                 forward.payload,
                 building.OTHER_ERROR,
                 "it cannot be sent just now: send the same request again",
@@ -267,10 +268,13 @@ class Face(Arrivals):
         )
 
     def sent(self, forward: Forward, ref: str) -> None:
-        """Take note that a payload is in the gateway for good, as its message ``ref``."""
+        """Take note that a payload is in the gateway, or held, for good as message ``ref``."""
         payload = forward.payload
         self._sending.discard(forward.key)
-        self.counts[f"crossed {payload.kind}"] += 1
+        if forward.after:
+            self.counts["held"] += 1
+        else:
+            self.given(ref, payload.kind)
         waiting = self.state.waiting.get(forward.key)
         if forward.answer is None:
             if waiting is not None:
@@ -279,7 +283,7 @@ class Face(Arrivals):
         self.state.told.append(
             Told(
                 kind=payload.kind,
-                request_id=_correlation(payload),
+                request_id=payload.correlation,
                 digest=payload.digest,
                 report_request_ids=payload.report_request_ids,
                 events={e.event_id: e.modification_number for e in payload.events},
@@ -288,6 +292,11 @@ class Face(Arrivals):
         del self.state.told[:-MAX_TOLD]
         if payload.kind == "oadrCanceledPartyRegistration" and payload.succeeded:
             self._unbind_from(payload)
+
+    def given(self, ref: str, kind: str) -> None:
+        """Take note that the gateway has a message."""
+        self.order.given(ref)
+        self.counts[f"crossed {kind}"] += 1
 
     def forget(self, key: str) -> None:
         """Forget a request that is lost on its way: the next try crosses again."""
@@ -371,6 +380,7 @@ class Face(Arrivals):
             "asked_to_register_again": state.reregister,
             "requests_without_answer": [w.kind for w in state.waiting.values() if not w.answer],
             "answers_not_fetched": [w.kind for w in state.waiting.values() if w.answer],
+            "held_for_order": [held.kind for held in self.order.held.values()],
             "queued_for_polls": [queued.kind for queued in state.queue],
             "counts": dict(sorted(self.counts.items())),
         }
@@ -383,7 +393,3 @@ class Face(Arrivals):
             # A clock that was set back keeps nothing for ever.
             if not 0 <= now - kept_since < limit and not self._watched[key]:
                 del self.state.waiting[key]
-
-
-def _correlation(payload: Payload) -> str:
-    return payload.request_id or payload.answered_request_id

@@ -45,6 +45,22 @@ class Told(msgspec.Struct, kw_only=True):
     events: dict[str, int] = {}
 
 
+class Ordered(msgspec.Struct, kw_only=True):
+    """A message of the VEN that must not overtake others, nor be overtaken by them.
+
+    ``ref`` is its reference in the gateway, known before the gateway has it; ``subjects`` what it
+    is about; ``after`` the messages that must end before it is given to the gateway. ``octets``
+    are there while it is held; ``key`` is that of the request in `FaceState.waiting`, if it is one.
+    """
+
+    ref: str
+    kind: str
+    subjects: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    octets: bytes = b""
+    key: str = ""
+
+
 class Queued(msgspec.Struct, kw_only=True):
     """A message of the VTN that waits until the VEN polls."""
 
@@ -62,6 +78,7 @@ class FaceState(msgspec.Struct, kw_only=True):
         binding: the registered VEN.
         waiting: requests by the digest of what they say, and who says it.
         told: the last messages that were answered here.
+        ordered: messages on their way, or held, whose order counts, oldest first.
         queue: what waits for polls, oldest first.
         next_number: of the next queued message.
         event_versions: newest modification number that came, by eventID.
@@ -75,6 +92,7 @@ class FaceState(msgspec.Struct, kw_only=True):
     binding: Binding | None = None
     waiting: dict[str, Waiting] = {}
     told: list[Told] = []
+    ordered: list[Ordered] = []
     queue: list[Queued] = []
     next_number: int = 1
     event_versions: dict[str, int] = {}

@@ -215,7 +215,7 @@ class Ven:
     def own_answer(self, payload: Payload, code: int, why: str) -> bytes:
         """Return an oadrResponse in the VTN's place."""
         return building.response(
-            code, why, request_id=_correlation(payload), ven_id=self.state.ven_id
+            code, why, request_id=payload.correlation, ven_id=self.state.ven_id
         )
 
     # From the VTN
@@ -276,7 +276,7 @@ class Ven:
 
     def _named(self, request: Payload, answer: Payload) -> bytes:
         """Return the answer, with the requestID of its request."""
-        correlation = _correlation(request)
+        correlation = request.correlation
         if not answer.response_code or not correlation:
             return answer.octets
         if answer.answered_request_id == correlation:
@@ -328,7 +328,3 @@ class Ven:
         # A report that was cancelled can be asked for again, and cancelled again.
         self.state.forwarded.pop(_UNDONE_BY.get(answer.kind, ""), None)
         self.state.forwarded[answer.kind] = Forwarded(digest=answer.digest, at=now)
-
-
-def _correlation(payload: Payload) -> str:
-    return payload.request_id or payload.answered_request_id

@@ -33,7 +33,13 @@ class Tunnel:
 
         self._arriving.put_nowait(SimpleNamespace(message=octets, ack=ack))
 
-    async def send(self, octets: bytes, *, priority: int) -> Any:
+    def new_ref(self) -> str:
+        return "m"
+
+    def handle(self, ref: str) -> Any:
+        return SimpleNamespace(status=SimpleNamespace(final=True))
+
+    async def send(self, octets: bytes, *, priority: int, ref: str) -> Any:
         if self.failures:
             self.failures -= 1
             raise QueueFull("too many")

@@ -21,7 +21,9 @@ class Home:
     def __init__(self, read: Read, xml: Any, **config: Any) -> None:
         self.read = read
         self.xml = xml
-        self.face = Face(OpenAdrConfig(**config), FaceState(), vtn_id="SUPPLIER")
+        self.face = Face(
+            OpenAdrConfig(**config), FaceState(), vtn_id="SUPPLIER", is_over=lambda _: True
+        )
         self.now = 1000.0
         self.sent = 0
 
@@ -32,7 +34,7 @@ class Home:
     def begin(self, octets: bytes, certificate: str = "") -> Forward:
         reaction = self.ask(octets, certificate)
         assert isinstance(reaction, Forward)
-        self.face.begun(reaction, certificate, self.now)
+        self.face.begun(reaction, "m", certificate, self.now)
         return reaction
 
     def send(self, octets: bytes, certificate: str = "") -> Forward:
@@ -114,7 +116,7 @@ def test_what_is_posted_again_while_it_is_being_sent_crosses_once(home: Home, xm
     home.face.sent(forward, "m")
     assert isinstance(home.ask(xml.update_report("u")), Answer)
     forward = home.begin(xml.update_report("u2"))
-    home.face.not_sent(forward)
+    home.face.not_sent(forward, "m")
     assert isinstance(home.ask(xml.update_report("u2")), Forward)
 
 
@@ -137,7 +139,7 @@ def test_a_registration_that_fails_leaves_the_ven_asked_to_register(
     forward = home.begin(again)
     assert home.get(xml.poll()).succeeded, "it has been told, and does so"
     if failure == "not sent":
-        home.face.not_sent(forward)
+        home.face.not_sent(forward, "m")
     else:
         home.face.sent(forward, "m")
         if failure == "469":

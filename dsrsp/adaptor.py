@@ -27,7 +27,7 @@ from dsrsp.errors import (
     SigningFailed,
 )
 from dsrsp.ports import DccClient, Service
-from dsrsp.signing import PreCommandSigner, signed
+from dsrsp.signing import SupplierSigner, signed
 from gbcs.certificates import Role
 from gbcs.duis import (
     AcknowledgementBody,
@@ -136,7 +136,7 @@ class Adaptor:
         *,
         keystore: KeyStore,
         dcc: DccClient,
-        signer: PreCommandSigner,
+        signer: SupplierSigner,
         xml_signer: XmlSigner,
         wall: Clock,
         clock: Clock,

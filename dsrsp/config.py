@@ -73,7 +73,7 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """True admits publicly known test keys."""
 
     signing: SigningServiceConfig | None = None
-    """Who signs commands, if not the key among ``keys``; read by the caller."""
+    """Who signs as the supplier, if not the key among ``keys``; read by the caller."""
 
     dcc_url: str = "http://127.0.0.1:8079"
     """Where the DCC's services are; /api/v1/serviceT and /api/v1/serviceS are appended."""
@@ -178,7 +178,8 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     route_2b: Route2bServerConfig | None = None
     """Route 2b's server, where CEMs connect over the internet; unset: there is none, and offers
-    that were made are withdrawn. The supplier's private key must be among ``keys``."""
+    that were made are withdrawn. The supplier's private key must be among ``keys``, or ``signing``
+    be set."""
     offer_route_2b: bool = True
     """Whether route 2b is offered to each CEM that has made itself known, and offered anew in time
     and when the server's terms change; False: only by command."""
@@ -194,6 +195,13 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     smart metering system."""
     messages_in_flight_2b: int = 32
     """Messages to one device that may be on their way by route 2b at once, at most 255."""
+    signatures_in_flight: int = 16
+    """With ``signing``: so many signatures for messages by route 2b are asked for at once."""
+    messages_to_sign: int = 20_000
+    """Messages by route 2b, to all devices, that may wait for their signatures; the connection of a
+    device for which one more would wait is closed, and they come again when it is back."""
+    octets_to_sign: int = 67_108_864
+    """The same in octets, 64 MiB; one message always may wait."""
 
     def check(self) -> None:
         """Check what types cannot say.
@@ -239,6 +247,9 @@ class DsrspConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "receipt_timeout_2b_s",
             "attempts_2b",
             "messages_in_flight_2b",
+            "signatures_in_flight",
+            "messages_to_sign",
+            "octets_to_sign",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")

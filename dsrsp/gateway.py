@@ -32,8 +32,9 @@ from dsrsp.inbox import Inbox, ReceivedMessage
 from dsrsp.ports import DccClient, Storage
 from dsrsp.receiver import Receiver
 from dsrsp.requests import Requests
-from dsrsp.routes import MakeServer, RouteInfo, Routes, open_routes
-from dsrsp.signing import CheckedSigner, LocalSigner, PreCommandSigner
+from dsrsp.route_ports import MakeServer
+from dsrsp.routes import RouteInfo, Routes, open_routes
+from dsrsp.signing import CheckedSigner, LocalSigner, SupplierSigner
 from dsrsp.store import SqliteStore
 from dsrsp.tunnel import Tunnel
 from gbcs.certificates import KeyUsage, Role
@@ -90,7 +91,7 @@ class Gateway:
         journal: Journal | None = None,
         listener: socket.socket | None = None,
         schema: Schema | None = None,
-        signer: PreCommandSigner | None = None,
+        signer: SupplierSigner | None = None,
         dcc: DccClient | None = None,
         storage: Storage | None = None,
         route_2b_listener: socket.socket | None = None,
@@ -173,9 +174,9 @@ class Gateway:
     ) -> None:
         await self._stack.aclose()
 
-    def _keys(self) -> tuple[PreCommandSigner, XmlSigner]:
+    def _keys(self) -> tuple[SupplierSigner, XmlSigner]:
         supplier, keystore = self._config.supplier_id, self._keystore
-        signer: PreCommandSigner
+        signer: SupplierSigner
         try:
             if self._signer is None:
                 signer = LocalSigner(keystore.signer(supplier, role=Role.SUPPLIER))
@@ -209,7 +210,7 @@ class Gateway:
         storage: Storage,
         steady: SteadyClock,
         dcc: DccClient,
-        signer: PreCommandSigner,
+        signer: SupplierSigner,
         xml_signer: XmlSigner,
     ) -> Routes:
         inbox = self._inbox_open = Inbox(storage.unacknowledged())
@@ -255,6 +256,7 @@ class Gateway:
             storage=storage,
             tunnel=tunnel,
             make_server=self._route_2b_server,
+            elsewhere=None if self._signer is None else signer,
             wall=self._clock,
             random_octets=self._random_octets,
             journal=self._journal,

@@ -19,10 +19,14 @@ import aiohttp
 from dsrsp.config import SigningServiceConfig
 from dsrsp.connecting import connect_reason
 from dsrsp.errors import ConfigurationError, SignerUnavailable, SigningFailed, SigningRefused
+from dsrsp.signing import Signable
 from gbcs.entity_id import EntityId
 from gbcs.messages import PreCommand
+from gbcs.route_2b_transcript import Transcript
 
 USE_ECS46A: Final = "ECS46a pre-command"
+USE_ROUTE_2B_MESSAGE: Final = "route 2b message"
+USE_ROUTE_2B_PROOF: Final = "route 2b server proof"
 PATH: Final = "/v1/signatures"
 _MAX_ANSWER_OCTETS: Final = 16_384
 _RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -70,19 +74,20 @@ class HttpSigner:
         if self._session is not None:
             await self._session.close()
 
-    async def sign(self, pre_command: PreCommand) -> bytes:
-        """Ask for the signature of a pre-command; see `dsrsp.signing.PreCommandSigner`."""
+    async def sign(self, what: Signable) -> bytes:
+        """Ask for a signature; see `dsrsp.signing.SupplierSigner`."""
         if self._session is None:
             raise SignerUnavailable("the signing service's client is not open")
+        use, octets = _asked(what)
         asked = {
-            "use": USE_ECS46A,
+            "use": use,
             "signer": str(self._supplier_id),
-            "octets": base64.b64encode(pre_command.to_bytes()).decode("ascii"),
+            "octets": base64.b64encode(octets).decode("ascii"),
         }
         try:
             async with self._session.post(self._url, json=asked, allow_redirects=False) as answer:
-                octets = await answer.content.read(_MAX_ANSWER_OCTETS + 1)
-                return self._read_untrusted(answer.status, octets)
+                said = await answer.content.read(_MAX_ANSWER_OCTETS + 1)
+                return self._read_untrusted(answer.status, said)
         except TimeoutError:
             raise SignerUnavailable(f"{self._url}: no answer in {self._timeout.total} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -104,6 +109,14 @@ class HttpSigner:
             said = "no reason in it"
         text = f"{self._url}: HTTP {status}: {said}"
         raise SignerUnavailable(text) if status in _RETRIED else SigningRefused(text)
+
+
+def _asked(what: Signable) -> tuple[str, bytes]:
+    """Return what a signature is for, and all that it is to cover."""
+    if isinstance(what, Transcript):
+        return USE_ROUTE_2B_PROOF, what.server_octets()
+    use = USE_ECS46A if isinstance(what, PreCommand) else USE_ROUTE_2B_MESSAGE
+    return use, what.to_bytes()
 
 
 def _object(octets: bytes) -> dict[str, Any]:

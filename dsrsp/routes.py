@@ -6,9 +6,8 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from dsrsp.config import DsrspConfig
 from dsrsp.core.offers import Offers, OfferState, RouteRecord, terms_of
@@ -18,6 +17,9 @@ from dsrsp.ports import Storage
 from dsrsp.route_2b.gate import Complaints
 from dsrsp.route_2b.server import Route2bServer
 from dsrsp.route_2b.session import Application
+from dsrsp.route_ports import MakeServer, RouteServer, RouteTunnel
+from dsrsp.route_signing import SigningQueue
+from dsrsp.signing import SupplierSigner
 from gbcs.certificates import Role
 from gbcs.entity_id import EntityId
 from gbcs.errors import GbcsError
@@ -25,9 +27,10 @@ from gbcs.header import CraFlag
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, Randomness, Signer
 from gbcs.route_2b import Route2bMessage, payload_capacity, sign_route_2b
-from gbcs.route_2b_texts import CloseCode
+from gbcs.route_2b_texts import CloseCode, build_try_later
 from smtunnel.limits import message_octets_within
-from smtunnel.routes import RouteAnswer, RouteOffer, RouteWithdrawn
+from smtunnel.outbound import CONTROL_REF
+from smtunnel.routes import RouteAnswer, RouteWithdrawn
 from smtunnel.send_events import Transmit
 
 logger = logging.getLogger("dsrsp")
@@ -37,75 +40,6 @@ _CLOCK_SKEW_S: Final = 86_400
 
 _LOOK_EVERY_S: Final = 3600.0
 """Longest sleep to a time of the wall clock, which somebody may set meanwhile."""
-
-
-class RouteServer(Protocol):
-    """What CEMs connect to; `dsrsp.route_2b.Route2bServer`, or one of a simulation."""
-
-    async def start(self, listener: socket.socket | None = None) -> None:
-        """Begin to take connections."""
-        ...
-
-    async def close(self) -> None:
-        """Close all connections and stop."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on; 0 where there is none."""
-        ...
-
-    def offer(self, number: int) -> RouteOffer:
-        """Return an offer of this server that holds from now on."""
-        ...
-
-    def devices(self) -> list[EntityId]:
-        """Return who is connected."""
-        ...
-
-    def send(
-        self, device: EntityId, message: bytes, written: Callable[[], None] | None = None
-    ) -> bool:
-        """Queue a signed message; ``written`` is called when the connection has taken it."""
-        ...
-
-    def put_out(self, device: EntityId, code: CloseCode, reason: str) -> None:
-        """Close a device's connection."""
-        ...
-
-
-MakeServer = Callable[[Application], RouteServer]
-"""Makes the server for whom it is to serve."""
-
-
-class RouteTunnel(Protocol):
-    """What the tunnel's end does for route 2b. All may raise `dsrsp.errors.StorageError`."""
-
-    def receive_message(
-        self, device: EntityId, payload: bytes, originator_counter: int
-    ) -> str | None:
-        """Take a whole message that a device has signed."""
-        ...
-
-    def written(self, originator_counter: int) -> None:
-        """Note that the connection has taken a message."""
-        ...
-
-    def route_up(self, device: EntityId, message_octets: int) -> None:
-        """Note that a device is connected, and how long a message it takes."""
-        ...
-
-    def route_down(self, device: EntityId) -> None:
-        """Note that a device is connected no more."""
-        ...
-
-    def tell_route(self, record: RouteRecord, told: RouteOffer | RouteWithdrawn) -> None:
-        """Tell a device about an offer, and store the offer's record with it."""
-        ...
-
-    def known_devices(self) -> list[EntityId]:
-        """Return the devices that have said what they understand."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +66,10 @@ class Routes:
         tunnel: gives out what goes, takes what comes.
         make_server: makes the server; None: route 2b is not configured, and offers that still hold
             are withdrawn.
-        signer: the supplier's digital-signature key; None only without a server.
+        signer: the supplier's digital-signature key, at hand: each message is signed and sent at
+            once.
+        elsewhere: the same, where it is not at hand: messages wait in a queue for their signatures.
+            None of both only without a server.
         wall: the wall clock.
         news: tells what happens.
     """
@@ -145,6 +82,7 @@ class Routes:
         tunnel: RouteTunnel,
         make_server: MakeServer | None,
         signer: Signer | None,
+        elsewhere: SupplierSigner | None,
         wall: Clock,
         news: News,
     ) -> None:
@@ -155,6 +93,7 @@ class Routes:
         self._news = news
         self._offers = Offers(storage.route_offers())
         self._server = None if make_server is None else make_server(self)
+        self._queue = None if elsewhere is None else SigningQueue(config, elsewhere, self)
         self._to_consider: dict[EntityId, None] = {}
         self._something = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -180,6 +119,8 @@ class Routes:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._queue is not None:
+            await self._queue.close()
         if self._server is not None:
             await self._server.close()
 
@@ -304,20 +245,53 @@ class Routes:
 
     def transmit(self, transmit: Transmit) -> None:
         """Sign a message and send it; to whom is not connected, nothing goes."""
-        if self._server is None or self._signer is None:
+        if self._server is None:
             return
-        counter = transmit.originator_counter
         message = Route2bMessage(
             originator_id=self._config.supplier_id,
             target_id=EntityId(transmit.peer),
-            originator_counter=counter,
+            originator_counter=transmit.originator_counter,
             cra_flag=CraFlag.COMMAND,
             payload=transmit.octets,
         )
-        octets = sign_route_2b(message, self._signer).to_bytes()
-        written = functools.partial(self._written, counter)
+        if self._signer is not None:
+            self.carry(transmit, sign_route_2b(message, self._signer))
+        elif self._queue is not None:
+            self._queue.put(transmit, message)
+
+    # What the queue for signatures asks and tells
+
+    def carry(self, transmit: Transmit, message: Route2bMessage) -> None:
+        """Send a signed message."""
+        if self._server is None:
+            return
+        octets = message.to_bytes()
+        written = functools.partial(self._written, transmit.originator_counter)
         if self._server.send(message.target_id, octets, written):
             self._news.tell_whole(transmit, octets)
+
+    def wanted(self, transmit: Transmit) -> bool:
+        """Tell whether a message is still to go: it may have ended while it waited."""
+        if transmit.ref.startswith(CONTROL_REF):
+            return True
+        try:
+            status = self._tunnel.status(transmit.ref)
+        except StorageError:
+            return True
+        return status is None or not status.final
+
+    def refused(self, transmit: Transmit) -> None:
+        """Let a message that is not signed count as one that was lost on its way.
+
+        For the tunnel's end the connection has taken it, and no receipt will come: it sends it
+        again after the receipt timeout, and after ``attempts_2b`` of them by route 2a.
+        """
+        self._written(transmit.originator_counter)
+
+    def too_much(self, device: EntityId, wait_s: float, why: str) -> None:
+        """Close a connection for which no more can wait; the tunnel's end has all that did."""
+        if self._server is not None:
+            self._server.put_out(device, CloseCode.TRY_LATER, build_try_later(wait_s, why))
 
     def _written(self, counter: int) -> None:
         try:
@@ -355,6 +329,8 @@ class Routes:
 
     def disconnected(self, device: EntityId, reason: str) -> None:
         """Take note that a device has gone."""
+        if self._queue is not None:
+            self._queue.forget(device)
         self._news.tell_route(device, "down", reason)
         if self._closing:
             return
@@ -371,6 +347,7 @@ def open_routes(
     storage: Storage,
     tunnel: RouteTunnel,
     make_server: MakeServer | None,
+    elsewhere: SupplierSigner | None,
     wall: Clock,
     random_octets: Randomness,
     journal: Journal,
@@ -379,10 +356,12 @@ def open_routes(
 
     Args:
         config: the gateway's settings.
-        keystore: the supplier's key, and the devices' certificates.
+        keystore: the devices' certificates, and the supplier's key where it is at hand.
         storage: has the offers of earlier processes.
         tunnel: gives out what goes, takes what comes.
         make_server: makes the server, if not the one that the settings are of.
+        elsewhere: signs as the supplier, and lets no wrong signature through; None: its key is in
+            the key store.
         wall: the wall clock.
         random_octets: for nonces.
         journal: writes down what happens.
@@ -392,13 +371,13 @@ def open_routes(
     """
     settings = config.route_2b
     signer: Signer | None = None
-    if settings is not None or make_server is not None:
+    if elsewhere is None and (settings is not None or make_server is not None):
         try:
             signer = keystore.signer(config.supplier_id, role=Role.SUPPLIER)
         except GbcsError as error:
             raise ConfigurationError(
-                "route 2b signs each message when it goes, so the supplier's private key must be "
-                f"among the keys, also where a signing service signs commands: {error}"
+                "route 2b signs each message when it goes: the supplier's private key must be "
+                f"among the keys, or [gateway.signing] name a service that has it: {error}"
             ) from None
     if settings is not None and make_server is None:
 
@@ -408,6 +387,7 @@ def open_routes(
                 keystore,
                 config.supplier_id,
                 application,
+                signer=elsewhere,
                 clock=wall,
                 random_octets=random_octets,
             )
@@ -418,6 +398,7 @@ def open_routes(
         tunnel=tunnel,
         make_server=make_server,
         signer=signer,
+        elsewhere=elsewhere,
         wall=wall,
         news=News(journal),
     )

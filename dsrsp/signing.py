@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -11,13 +11,24 @@ from gbcs.crypto import verify_signature
 from gbcs.errors import SignatureInvalid
 from gbcs.messages import PreCommand, SignedPreCommand
 from gbcs.ports import Signer
+from gbcs.route_2b import Route2bMessage
+from gbcs.route_2b_transcript import Transcript
+
+Signable: TypeAlias = PreCommand | Route2bMessage | Transcript
+"""All that the supplier's key signs: commands to meters, messages of route 2b, and in the
+handshake of route 2b the DSRSP's proof of who it is."""
 
 
-class PreCommandSigner(Protocol):
-    """Signs pre-commands as the supplier; may take its time, and does not hold up others."""
+def signed_part(what: Signable) -> bytes:
+    """Return the octets that the supplier's signature covers."""
+    return what.server_octets() if isinstance(what, Transcript) else what.signed_part()
 
-    async def sign(self, pre_command: PreCommand) -> bytes:
-        """Return the signature of a pre-command: raw r || s, 64 octets.
+
+class SupplierSigner(Protocol):
+    """Signs as the supplier; may take its time, and does not hold up others."""
+
+    async def sign(self, what: Signable) -> bytes:
+        """Return the signature of `signed_part`: raw r || s, 64 octets.
 
         Raises:
             dsrsp.errors.SignerUnavailable: not now; the same may be asked again.
@@ -28,7 +39,7 @@ class PreCommandSigner(Protocol):
 
 
 class LocalSigner:
-    """Signs with a key that is held here.
+    """Signs with a key that is held here, at once: whoever awaits it is not put off.
 
     Args:
         signer: has the key.
@@ -37,9 +48,9 @@ class LocalSigner:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
 
-    async def sign(self, pre_command: PreCommand) -> bytes:
-        """Return the signature of a pre-command."""
-        return self._signer.sign(pre_command.signed_part())
+    async def sign(self, what: Signable) -> bytes:
+        """Return the signature."""
+        return self._signer.sign(signed_part(what))
 
 
 class CheckedSigner:
@@ -47,22 +58,22 @@ class CheckedSigner:
 
     Args:
         signer: who signs.
-        public_key: of the certificate that the DCC has.
+        public_key: of the supplier's certificate: the one that the DCC and the CEMs have.
     """
 
-    def __init__(self, signer: PreCommandSigner, public_key: ec.EllipticCurvePublicKey) -> None:
+    def __init__(self, signer: SupplierSigner, public_key: ec.EllipticCurvePublicKey) -> None:
         self._signer = signer
         self._public_key = public_key
 
-    async def sign(self, pre_command: PreCommand) -> bytes:
-        """Return the signature of a pre-command; see PreCommandSigner.
+    async def sign(self, what: Signable) -> bytes:
+        """Return the signature; see SupplierSigner.
 
         Raises:
             SigningFailed: also when the signature does not hold.
         """
-        signature = await self._signer.sign(pre_command)
+        signature = await self._signer.sign(what)
         try:
-            verify_signature(self._public_key, signature, pre_command.signed_part())
+            verify_signature(self._public_key, signature, signed_part(what))
         except SignatureInvalid as error:
             raise SigningFailed(
                 f"the signer's signature is not of our certificate's key: {error}: compare the "
@@ -71,6 +82,6 @@ class CheckedSigner:
         return signature
 
 
-async def signed(pre_command: PreCommand, signer: PreCommandSigner) -> SignedPreCommand:
+async def signed(pre_command: PreCommand, signer: SupplierSigner) -> SignedPreCommand:
     """Sign a pre-command."""
     return SignedPreCommand(pre_command, await signer.sign(pre_command))

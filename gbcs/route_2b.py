@@ -54,6 +54,7 @@ __all__ = [
     "is_route_2b",
     "message_octets_for",
     "parse_untrusted_route_2b",
+    "parse_untrusted_unsigned_route_2b",
     "parts_of",
     "payload_capacity",
     "sign_route_2b",
@@ -181,16 +182,40 @@ def parse_untrusted_route_2b(
         FormatError: not such a message, unsigned, of another version, or too long; says where.
         BuildError: the limit is out of range.
     """
+    return _read(octets, max_message_octets, signed=True)
+
+
+def parse_untrusted_unsigned_route_2b(
+    octets: bytes, *, max_message_octets: int = DEFAULT_MESSAGE_OCTETS
+) -> Route2bMessage:
+    """Read a message of route 2b that is yet to be signed, for who signs in another's name.
+
+    Args:
+        octets: one whole message that ends with 00 in place of a signature.
+        max_message_octets: the longest to be signed, with its signature.
+
+    Returns:
+        The message, without a signature; its ``to_bytes()`` gives back the same octets.
+
+    Raises:
+        FormatError: not such a message, signed, of another version, or too long; says where.
+        BuildError: the limit is out of range.
+    """
+    return _read(octets, max_message_octets, signed=False)
+
+
+def _read(octets: bytes, max_message_octets: int, *, signed: bool) -> Route2bMessage:
     if not 1 <= max_message_octets <= MAX_MESSAGE_OCTETS:
         raise BuildError(f"max_message_octets = {max_message_octets}: 1 to {MAX_MESSAGE_OCTETS}")
-    if len(octets) > max_message_octets:
+    signature_octets = SIGNATURE_OCTETS if signed else 0
+    if len(octets) + SIGNATURE_OCTETS - signature_octets > max_message_octets:
         raise FormatError(
             f"{len(octets)} octets; a message of route 2b has at most {max_message_octets} here"
         )
     head = _read_head(octets)
     content_at, content_octets = _read_length(octets, _HEAD.size)
     end = content_at + content_octets
-    expected = end + 1 + SIGNATURE_OCTETS
+    expected = end + 1 + signature_octets
     if content_octets < 1:
         raise FormatError("there is no version octet", offset=content_at, field="version")
     if end >= len(octets):
@@ -200,7 +225,7 @@ def parse_untrusted_route_2b(
             field="content length",
         )
     _expect(octets, content_at, VERSION, "version")
-    _expect(octets, end, SIGNATURE_OCTETS, "signature length")
+    _expect(octets, end, signature_octets, "signature length")
     if len(octets) != expected:
         raise FormatError(
             f"found {len(octets)} octets, expected {expected}", offset=end, field="signature"
@@ -211,7 +236,7 @@ def parse_untrusted_route_2b(
         originator_counter=head[3],
         cra_flag=_CRA_FLAGS[head[2]],
         payload=octets[content_at + 1 : end],
-        signature=octets[end + 1 :],
+        signature=octets[end + 1 :] if signed else None,
     )
     # What is checked and given back later are the octets as received.
     object.__setattr__(message, "_kept", octets[:end])
@@ -254,6 +279,8 @@ def _expect(octets: bytes, offset: int, value: int, field: str) -> None:
     hint = ""
     if field == "signature length" and octets[offset] == 0:
         hint = ": the message is not signed"
+    elif field == "signature length" and value == 0:
+        hint = ": the message is signed already"
     if field == "version":
         hint = ": the sender speaks another version of route 2b"
     raise FormatError(

@@ -9,18 +9,15 @@
                       <-------------   challenge
     AWAITING_WELCOME                 AWAITING_PROOF
       proof           ------------->   the device's signature
+                                     AWAITING_SIGNATURE
                       <-------------   welcome: the server's signature
     OPEN                             OPEN
 
-Both sign the same octets but for their context, each with its digital-signature key::
-
-    "smtunnel route 2b client" NUL   or   "smtunnel route 2b server" NUL
-    version(1) || device EUI(8) || DSRSP EUI(8) || client nonce(32) || server nonce(32)
-    || SHA-256 of the DER of the server's TLS certificate(32)
-
-So a proof is of no use on another connection (nonces), in the other direction (context), for
-another pair (EUIs), or to somebody between the two who shows another certificate (its hash). No
-GBCS signature can stand for one: what GBCS signs begins with the octet 09.
+Both sign the same octets but for their context, each with its digital-signature key: see
+`gbcs.route_2b_transcript`. So a proof is of no use on another connection (nonces), in the other
+direction (context), for another pair (EUIs), or to somebody between the two who shows another
+certificate (its hash). The server's key may live elsewhere: its end asks for nothing but the
+signature.
 
 Whatever is not as it must be raises `Route2bRefused` with the close code that tells the peer.
 """
@@ -53,10 +50,7 @@ from gbcs.route_2b_texts import (
     parse_untrusted_proof,
     parse_untrusted_welcome,
 )
-
-_CLIENT_CONTEXT: Final = b"smtunnel route 2b client\x00"
-_SERVER_CONTEXT: Final = b"smtunnel route 2b server\x00"
-FINGERPRINT_OCTETS: Final = 32
+from gbcs.route_2b_transcript import FINGERPRINT_OCTETS, Transcript
 
 T = TypeVar("T")
 
@@ -70,6 +64,7 @@ class State(enum.Enum):
     AWAITING_HELLO = "connected"
     CHECKING_DEVICE = "the hello is here, the device's certificate is looked for"
     AWAITING_PROOF = "the challenge is sent"
+    AWAITING_SIGNATURE = "the device is proven, our own signature is due"
     OPEN = "both are proven"
     REFUSED = "over"
 
@@ -81,6 +76,7 @@ class _Input(enum.Enum):
     HELLO = "hello"
     DEVICE_FOUND = "device found"
     PROOF = "proof"
+    SIGNATURE = "signature"
 
 
 # Whatever fails leads to REFUSED; what does not stand here cannot be asked for.
@@ -90,49 +86,9 @@ _TRANSITIONS: Final = {
     (State.AWAITING_WELCOME, _Input.WELCOME): State.OPEN,
     (State.AWAITING_HELLO, _Input.HELLO): State.CHECKING_DEVICE,
     (State.CHECKING_DEVICE, _Input.DEVICE_FOUND): State.AWAITING_PROOF,
-    (State.AWAITING_PROOF, _Input.PROOF): State.OPEN,
+    (State.AWAITING_PROOF, _Input.PROOF): State.AWAITING_SIGNATURE,
+    (State.AWAITING_SIGNATURE, _Input.SIGNATURE): State.OPEN,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """What both ends sign: who speaks to whom, on which connection.
-
-    Args:
-        version: of the handshake.
-        device: the client.
-        dsrsp: the server.
-        client_nonce: of the hello.
-        server_nonce: of the challenge.
-        certificate_sha256: SHA-256 of the DER of the server's TLS certificate.
-    """
-
-    version: int
-    device: EntityId
-    dsrsp: EntityId
-    client_nonce: bytes
-    server_nonce: bytes
-    certificate_sha256: bytes
-
-    def client_octets(self) -> bytes:
-        """Return what the device signs."""
-        return _CLIENT_CONTEXT + self._octets()
-
-    def server_octets(self) -> bytes:
-        """Return what the DSRSP signs."""
-        return _SERVER_CONTEXT + self._octets()
-
-    def _octets(self) -> bytes:
-        return b"".join(
-            (
-                bytes((self.version,)),
-                self.device.octets,
-                self.dsrsp.octets,
-                self.client_nonce,
-                self.server_nonce,
-                self.certificate_sha256,
-            )
-        )
 
 
 class _Handshake:
@@ -259,7 +215,6 @@ class ServerHandshake(_Handshake):
         check_offer: tells what is wrong with an offer's number for a device, or None.
         message_octets: the longest message that this end takes.
         certificate_sha256: of this server's TLS certificate.
-        signer: the supplier's digital-signature key.
         random_octets: for the nonce.
     """
 
@@ -272,7 +227,6 @@ class ServerHandshake(_Handshake):
         check_offer: Callable[[EntityId, int], str | None],
         message_octets: int,
         certificate_sha256: bytes,
-        signer: Signer,
         random_octets: Randomness,
     ) -> None:
         super().__init__(State.AWAITING_HELLO, certificate_sha256, random_octets)
@@ -281,7 +235,6 @@ class ServerHandshake(_Handshake):
         self._versions = versions
         self._check_offer = check_offer
         self._message_octets = message_octets
-        self._signer = signer
         self._device_key: EllipticCurvePublicKey
         self._transcript: Transcript
 
@@ -335,11 +288,11 @@ class ServerHandshake(_Handshake):
         self._state = after
         return Challenge(self._transcript.version, self._nonce).build()
 
-    def receive_untrusted_proof(self, text: str | bytes) -> str:
+    def receive_untrusted_proof(self, text: str | bytes) -> Transcript:
         """Read the proof, check that the device is who it must be.
 
         Returns:
-            The welcome.
+            What the DSRSP is to sign now: its ``server_octets()``.
 
         Raises:
             Route2bRefused: it is not what it must be, or the device's signature does not hold.
@@ -348,8 +301,21 @@ class ServerHandshake(_Handshake):
         proof = _read(parse_untrusted_proof, text)
         _verify(self._device_key, proof.signature, self._transcript.client_octets(), "device")
         self._state = after
-        signature = self._signer.sign(self._transcript.server_octets())
-        return Welcome(signature, self._message_octets).build()
+        return self._transcript
+
+    def welcome(self, signature: bytes) -> str:
+        """Let the device in.
+
+        Args:
+            signature: of the supplier's digital-signature key, over what the proof's step gave.
+
+        Returns:
+            The welcome.
+        """
+        after = self._expect(_Input.SIGNATURE)
+        text = Welcome(signature, self._message_octets).build()
+        self._state = after
+        return text
 
 
 @dataclass(frozen=True, slots=True)

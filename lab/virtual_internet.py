@@ -22,6 +22,7 @@ from dsrsp.route_2b import Application, Route2bServerConfig
 from dsrsp.route_2b.links import Links
 from dsrsp.route_2b.revocation import Revocations
 from dsrsp.route_2b.session import Sessions
+from dsrsp.signing import LocalSigner
 from gbcs.certificates import Role
 from gbcs.entity_id import EntityId
 from gbcs.errors import Route2bClosed
@@ -210,7 +211,7 @@ class VirtualInternet:
 
 
 class VirtualServer:
-    """Route 2b's server of one life of the DSRSP's process; a `dsrsp.routes.RouteServer`.
+    """Route 2b's server of one life of the DSRSP's process; a `dsrsp.route_ports.RouteServer`.
 
     Args:
         internet: where it is found.
@@ -247,7 +248,7 @@ class VirtualServer:
             self._config,
             dsrsp=dsrsp,
             keystore=keystore,
-            signer=keystore.signer(dsrsp, role=Role.SUPPLIER),
+            signer=LocalSigner(keystore.signer(dsrsp, role=Role.SUPPLIER)),
             revocations=Revocations(None, None, fresh_s=self._config.revocation_check_s),
             links=self._links,
             application=application,

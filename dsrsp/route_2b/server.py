@@ -27,6 +27,7 @@ from dsrsp.route_2b.links import Broadcast, Links
 from dsrsp.route_2b.revocation import Revocations, SmkiRepository, StatusSource
 from dsrsp.route_2b.session import Application, Sessions
 from dsrsp.route_2b.tls import make_server_context, read_certificate_sha256
+from dsrsp.signing import LocalSigner, SupplierSigner
 from gbcs.certificates import Role
 from gbcs.entity_id import EntityId
 from gbcs.errors import FormatError, Route2bClosed
@@ -55,9 +56,10 @@ class Route2bServer:
 
     Args:
         config: its settings; relative paths in it are below ``base``.
-        keystore: certificates of devices, and the supplier's certificate and key.
+        keystore: certificates of devices, and the supplier's certificate.
         dsrsp: the supplier's EUI.
         application: whom it serves.
+        signer: has the supplier's digital-signature key; None: it is in the key store.
         status_source: asked for revocations in place of the configured repository.
         base: what relative paths are below.
         clock: the wall clock.
@@ -65,7 +67,7 @@ class Route2bServer:
 
     Raises:
         ConfigurationError: certificate, key or list of revoked certificates cannot be used.
-        gbcs.errors.CertificateError: the supplier's certificate or key is not in the store.
+        gbcs.errors.CertificateError: the supplier's key is asked of the store, and not in it.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Route2bServer:
         dsrsp: EntityId,
         application: Application,
         *,
+        signer: SupplierSigner | None = None,
         status_source: StatusSource | None = None,
         base: Path = Path(),
         clock: Clock = time.time,
@@ -99,7 +102,7 @@ class Route2bServer:
             config,
             dsrsp=dsrsp,
             keystore=keystore,
-            signer=keystore.signer(dsrsp, role=Role.SUPPLIER),
+            signer=signer or LocalSigner(keystore.signer(dsrsp, role=Role.SUPPLIER)),
             revocations=revocations,
             links=self._links,
             application=application,

@@ -12,25 +12,30 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from dsrsp.errors import SignerUnavailable, SigningFailed
 from dsrsp.route_2b.config import Route2bServerConfig
 from dsrsp.route_2b.gate import Allowance, Complaints
 from dsrsp.route_2b.links import Link, Links
 from dsrsp.route_2b.revocation import Revocations
+from dsrsp.signing import SupplierSigner
 from gbcs.certificates import Certificate
 from gbcs.entity_id import EntityId
 from gbcs.errors import Route2bClosed, Route2bRefused
 from gbcs.header import CraFlag
 from gbcs.keystore import KeyStore
-from gbcs.ports import Clock, Randomness, Signer
+from gbcs.ports import Clock, Randomness
 from gbcs.route_2b import Route2bMessage
 from gbcs.route_2b_link import MessageGuard, ServerHandshake
 from gbcs.route_2b_texts import CloseCode, build_try_later, cut_reason
+from gbcs.route_2b_transcript import Transcript
 from gbcs.route_2b_trust import Connection, check_trusted, find_all_trusted
 
 _LOG = logging.getLogger("dsrsp.route_2b")
 _RECHECKED_AT_ONCE = 64
 _AT_ONCE_S = 30.0
 _CONNECTION_COST = 20.0
+_SIGNER_AWAY_S = 15.0
+"""Who could not be let in because the signing service was away is told to come again then."""
 
 
 class Application(Protocol):
@@ -63,7 +68,7 @@ class Sessions:
         config: limits and times.
         dsrsp: the supplier's EUI.
         keystore: certificates of devices and those above them.
-        signer: the supplier's digital-signature key.
+        signer: has the supplier's digital-signature key.
         revocations: says which certificates are revoked.
         links: where those are who are in.
         application: whom for.
@@ -77,7 +82,7 @@ class Sessions:
         *,
         dsrsp: EntityId,
         keystore: KeyStore,
-        signer: Signer,
+        signer: SupplierSigner,
         revocations: Revocations,
         links: Links,
         application: Application,
@@ -159,14 +164,15 @@ class Sessions:
             check_offer=self._application.check_offer,
             message_octets=self._config.message_octets,
             certificate_sha256=connection.certificate_sha256,
-            signer=self._signer,
             random_octets=self._random_octets,
         )
         hello = handshake.receive_untrusted_hello(await connection.receive())
         certificate = await self._find_certificate(device)
         await connection.send(handshake.admit(certificate.public_key))
-        welcome = handshake.receive_untrusted_proof(await connection.receive())
+        transcript = handshake.receive_untrusted_proof(await connection.receive())
         self._count_connection(device)
+        # For who has proven itself, and within its allowance: nobody else costs a signature.
+        welcome = handshake.welcome(await self._sign(transcript))
         guard = MessageGuard(
             device,
             self._dsrsp,
@@ -176,6 +182,19 @@ class Sessions:
         )
         link = Link(device, connection, certificate, guard, hello.message_octets, self._config)
         return link, welcome
+
+    async def _sign(self, transcript: Transcript) -> bytes:
+        try:
+            return await self._signer.sign(transcript)
+        except SigningFailed as error:
+            text = "route 2b cannot prove itself to %s: %s"
+            self._complaints.tell(text, transcript.device, error)
+            # Only somebody here can mend what is refused.
+            wait_s = _SIGNER_AWAY_S
+            if not isinstance(error, SignerUnavailable):
+                wait_s = self._config.try_later_max_s
+            reason = build_try_later(wait_s, "this end cannot prove itself now")
+            raise Route2bRefused(CloseCode.TRY_LATER, reason) from None
 
     def _count_connection(self, device: EntityId) -> None:
         """Count a connection once it is proven, so that nobody else can use up a device's."""

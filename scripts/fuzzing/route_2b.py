@@ -9,7 +9,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fuzzing.engine import Decoder
 from gbcs import CraFlag, EcdsaSigner, EntityId
 from gbcs.errors import FormatError, Route2bRefused, SmkiRepositoryFormatError
-from gbcs.route_2b import Route2bMessage, parse_untrusted_route_2b, sign_route_2b
+from gbcs.route_2b import (
+    Route2bMessage,
+    parse_untrusted_route_2b,
+    parse_untrusted_unsigned_route_2b,
+    sign_route_2b,
+)
 from gbcs.route_2b_link import ClientHandshake, MessageGuard, ServerHandshake
 from gbcs.route_2b_texts import (
     build_try_later,
@@ -21,6 +26,7 @@ from gbcs.route_2b_texts import (
     parse_untrusted_welcome,
     route_2b_path,
 )
+from gbcs.route_2b_transcript import Transcript, parse_untrusted_server_octets
 from gbcs.smki_repository import parse_untrusted_search_response
 
 _KEY = ec.derive_private_key(11, ec.SECP256R1())
@@ -57,7 +63,6 @@ def _server() -> ServerHandshake:
         check_offer=lambda device, offer: None if offer == 1 else "unknown",
         message_octets=_LIMIT,
         certificate_sha256=bytes(32),
-        signer=EcdsaSigner(_KEY),
         random_octets=lambda count: b"s" * count,
     )
 
@@ -68,11 +73,12 @@ def _texts() -> dict[str, str]:
     server.receive_untrusted_hello(hello)
     challenge = server.admit(_KEY.public_key())
     proof = client.receive_untrusted_challenge(challenge)
+    to_sign = server.receive_untrusted_proof(proof).server_octets()
     return {
         "hello": hello,
         "challenge": challenge,
         "proof": proof,
-        "welcome": server.receive_untrusted_proof(proof),
+        "welcome": server.welcome(EcdsaSigner(_KEY).sign(to_sign)),
     }
 
 
@@ -125,10 +131,18 @@ def _handshake_rows(texts: dict[str, str]) -> list[Decoder]:
 
 
 def _round_trip(octets: bytes) -> object:
-    message = parse_untrusted_route_2b(octets, max_message_octets=_LIMIT)
-    if message.to_bytes() != octets:
+    return _same(octets, parse_untrusted_route_2b(octets, max_message_octets=_LIMIT).to_bytes())
+
+
+def _unsigned_round_trip(octets: bytes) -> object:
+    message = parse_untrusted_unsigned_route_2b(octets, max_message_octets=_LIMIT)
+    return _same(octets, message.to_bytes())
+
+
+def _same(octets: bytes, again: bytes) -> bytes:
+    if again != octets:
         raise AssertionError("what was read is not what is given back")
-    return message
+    return again
 
 
 def decoders() -> list[Decoder]:
@@ -152,6 +166,20 @@ def decoders() -> list[Decoder]:
             _round_trip,
             (FormatError,),
             messages,
+        ),
+        Decoder(
+            "route-2b-message-to-sign",
+            ("gbcs.route_2b:parse_untrusted_unsigned_route_2b",),
+            _unsigned_round_trip,
+            (FormatError,),
+            [message[:-65] + b"\x00" for message in messages],
+        ),
+        Decoder(
+            "route-2b-proof-to-sign",
+            ("gbcs.route_2b_transcript:parse_untrusted_server_octets",),
+            lambda octets: _same(octets, parse_untrusted_server_octets(octets).server_octets()),
+            (FormatError,),
+            [Transcript(1, _DEVICE, _DSRSP, bytes(32), b"n" * 32, bytes(32)).server_octets()],
         ),
         Decoder(
             "route-2b-guard",

@@ -29,6 +29,7 @@ from gbcs.route_2b_texts import (
     parse_untrusted_try_later,
     route_2b_path,
 )
+from gbcs.route_2b_transcript import parse_untrusted_server_octets
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = json.loads((ROOT / "specs/vectors/route-2b.json").read_text(encoding="utf-8"))
@@ -112,7 +113,6 @@ def server() -> ServerHandshake:
         check_offer=check,
         message_octets=2 << 20,
         certificate_sha256=bytes.fromhex(HANDSHAKE["certificate_sha256"]),
-        signer=EcdsaSigner(KEYS["supplier"], deterministic=True),
         random_octets=nonce("server_nonce"),
     )
 
@@ -126,7 +126,10 @@ def test_the_handshake() -> None:
     assert json.loads(challenge) == json.loads(HANDSHAKE["challenge"])
     proof = us.receive_untrusted_challenge(HANDSHAKE["challenge"])
     assert json.loads(proof) == json.loads(HANDSHAKE["proof"])
-    welcome = them.receive_untrusted_proof(HANDSHAKE["proof"])
+    signer = EcdsaSigner(KEYS["supplier"], deterministic=True)
+    to_sign = them.receive_untrusted_proof(HANDSHAKE["proof"]).server_octets()
+    assert parse_untrusted_server_octets(to_sign).server_octets() == to_sign
+    welcome = them.welcome(signer.sign(to_sign))
     assert json.loads(welcome) == json.loads(HANDSHAKE["welcome"])
     assert us.receive_untrusted_welcome(HANDSHAKE["welcome"]).message_octets == 2 << 20
     assert us.state is them.state is State.OPEN

@@ -159,7 +159,7 @@ class Bench:
 
     async def server(
         self, *, keystore: KeyStore | None = None, clock: Callable[[], float] = time.time,
-        status_source: Any = None, application: Any = None, **settings: Any,
+        status_source: Any = None, application: Any = None, signer: Any = None, **settings: Any,
     ) -> Route2bServer:  # fmt: skip
         fields: dict[str, Any] = {
             "listen": "127.0.0.1:0",
@@ -173,6 +173,7 @@ class Bench:
                 keystore or self.parties.server_store,
                 self.parties.supplier,
                 application or self.application,
+                signer=signer,
                 clock=clock,
                 status_source=status_source,
             )

@@ -17,6 +17,7 @@ from dsrsp.route_2b import Route2bServerConfig
 from dsrsp.route_2b.links import Links
 from dsrsp.route_2b.revocation import Revocations
 from dsrsp.route_2b.session import Sessions
+from dsrsp.signing import LocalSigner
 from gbcs import EcdsaSigner, EntityId
 from gbcs.errors import Route2bClosed
 from gbcs.route_2b import Route2bMessage
@@ -89,7 +90,7 @@ class Town:
             config,
             dsrsp=parties.supplier,
             keystore=parties.server_store,
-            signer=EcdsaSigner(parties.supplier_signs.private_key),
+            signer=LocalSigner(EcdsaSigner(parties.supplier_signs.private_key)),
             revocations=Revocations(None, None, fresh_s=1),
             links=self.links,
             application=self,

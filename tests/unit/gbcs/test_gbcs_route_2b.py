@@ -37,11 +37,12 @@ from gbcs.route_2b import (
     is_route_2b,
     message_octets_for,
     parse_untrusted_route_2b,
+    parse_untrusted_unsigned_route_2b,
     payload_capacity,
     sign_route_2b,
     verify_route_2b,
 )
-from gbcs.route_2b_link import MessageGuard, ServerHandshake, State, Transcript
+from gbcs.route_2b_link import MessageGuard, ServerHandshake, State
 from gbcs.route_2b_texts import (
     Challenge,
     CloseCode,
@@ -51,6 +52,7 @@ from gbcs.route_2b_texts import (
     cut_reason,
     parse_untrusted_hello,
 )
+from gbcs.route_2b_transcript import Transcript, parse_untrusted_server_octets
 from gbcs.route_2b_trust import find_all_trusted, find_trusted
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
@@ -179,11 +181,12 @@ def test_a_handshake_goes_its_way_only() -> None:
         check_offer=lambda device, offer: None,
         message_octets=1000,
         certificate_sha256=bytes(32),
-        signer=SIGNER,
         random_octets=bytes,
     )
     with pytest.raises(BuildError, match="no proof is due: connected"):
         handshake.receive_untrusted_proof("")
+    with pytest.raises(BuildError, match="no signature is due: connected"):
+        handshake.welcome(bytes(64))
     with pytest.raises(Route2bRefused):
         handshake.receive_untrusted_hello("")
     assert handshake.state is State.REFUSED
@@ -259,6 +262,39 @@ def test_a_message_that_is_too_long_has_the_code_of_websocket() -> None:
     with pytest.raises(Route2bRefused) as refused:
         guard.check_untrusted(bytes(1000))
     assert refused.value.code == CloseCode.MALFORMED
+
+
+def test_what_is_to_be_signed_is_read_as_strictly() -> None:
+    octets = MESSAGE.to_bytes()
+    read = parse_untrusted_unsigned_route_2b(octets, max_message_octets=len(octets) + 64)
+    assert (read, read.to_bytes()) == (MESSAGE, octets)
+    assert read.with_signature(SIGNED.signature or b"").to_bytes() == SIGNED.to_bytes()
+    with pytest.raises(FormatError, match="at most"):
+        parse_untrusted_unsigned_route_2b(octets, max_message_octets=len(octets) + 63)
+    for damaged, said in (
+        (SIGNED.to_bytes(), "signed already"),
+        (octets + b"\x00", "expected"),
+        (octets[:-1], "ends behind"),
+        (octets[1:], "tag"),
+    ):
+        with pytest.raises(FormatError, match=said):
+            parse_untrusted_unsigned_route_2b(damaged)
+
+
+def test_what_a_dsrsp_signs_in_a_handshake_is_read_as_strictly() -> None:
+    transcript = Transcript(1, DEVICE, SUPPLIER, bytes(32), b"n" * 32, bytes(32))
+    octets = transcript.server_octets()
+    assert parse_untrusted_server_octets(octets) == transcript
+    for damaged, said in (
+        (transcript.client_octets(), "context"),
+        (octets[:-1], "octets, expected"),
+        (octets + b"\x00", "octets, expected"),
+        (dataclasses.replace(transcript, version=2).server_octets(), "version"),
+        (dataclasses.replace(transcript, server_nonce=bytes(32)).server_octets(), "nonces"),
+        (b"", "context"),
+    ):
+        with pytest.raises(FormatError, match=said):
+            parse_untrusted_server_octets(damaged)
 
 
 def test_a_proof_of_one_link_is_none_of_another() -> None:

@@ -48,13 +48,13 @@ class InternetSettings:
     Attributes:
         round_trip_s: there and back, in seconds. Assumed: a home's line to a data centre.
         jitter_s: up to so much more on each way, at random, in seconds; order is kept.
-        line: makes one way of one connection, in place of both: what so many octets take on it,
-            in seconds; order is kept.
+        line: makes one way of one connection, "up" from the CEM or "down", in place of both: what
+            so many octets take on it, in seconds; order is kept.
     """
 
     round_trip_s: float = 0.030
     jitter_s: float = 0.0
-    line: Callable[[], Callable[[int], float]] | None = None
+    line: Callable[[str], Callable[[int], float]] | None = None
 
 
 class VirtualPipe:
@@ -191,8 +191,8 @@ class VirtualInternet:
 
     def _connect(self, device: EntityId, server: VirtualServer) -> VirtualPipe:
         ours, theirs = (
-            VirtualPipe(self._line(), functools.partial(self._tape.write, f"route 2b {way}"))
-            for way in (f"{device} to DSRSP", f"DSRSP to {device}")
+            VirtualPipe(self._line(way), functools.partial(self._tape.write, f"route 2b {what}"))
+            for way, what in (("up", f"{device} to DSRSP"), ("down", f"DSRSP to {device}"))
         )
         ours.other, theirs.other = theirs, ours
         self.cut(device)
@@ -201,9 +201,9 @@ class VirtualInternet:
         server.accept(theirs, device)
         return ours
 
-    def _line(self) -> Callable[[int], float]:
+    def _line(self, way: str) -> Callable[[int], float]:
         make = self._settings.line
-        return self.delay_s if make is None else make()
+        return self.delay_s if make is None else make(way)
 
     def _cut_pipe(self, device: EntityId, ours: VirtualPipe) -> None:
         if self._open.get(device) is ours:

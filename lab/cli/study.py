@@ -20,10 +20,12 @@ from rich.progress import (
 from rich.table import Table
 
 from lab.study import networks, parameters
+from lab.study.agreement import agreement_table, own_time_table
 from lab.study.cases import Case
 from lab.study.findings import Results
 from lab.study.fit import distance, fit_fragments, fitted_times, read_fitted, write_fitted
 from lab.study.from_journals import tables_from_journals
+from lab.study.own_time import read_own_times
 from lab.study.report import write_report
 from lab.study.runner import RunSettings, quieten, run_study
 from lab.study.study_file import cases_of, load_study, study_names, study_text, tried
@@ -98,6 +100,12 @@ def list_parameters() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Times for the fleet engine, as `smtunnel study fit` writes them.",
 )
+@click.option(
+    "--own-times",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A manifest.json: its run's own times of the software, in place of what is measured now; "
+    "the modelled tables then are that run's again.",
+)
 @click.option("--no-report", is_flag=True, help="Write tables and manifest alone.")
 @click.option("--try", "trying", is_flag=True, help="A trial: 12 CEMs at most, one repetition.")
 def run(
@@ -106,6 +114,7 @@ def run(
     workers: int | None,
     dask: str | None,
     fitted: Path | None,
+    own_times: Path | None,
     no_report: bool,
     trying: bool,
 ) -> None:
@@ -116,7 +125,12 @@ def run(
     """
     loaded = tried(load_study(name)) if trying else load_study(name)
     quieten()
-    settings = RunSettings(workers, dask, None if fitted is None else read_fitted(fitted))
+    settings = RunSettings(
+        workers,
+        dask,
+        None if fitted is None else read_fitted(fitted),
+        None if own_times is None else read_own_times(own_times),
+    )
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -165,6 +179,21 @@ class _Bars:
 def report(folder: Path) -> None:
     """Draw the figures and the page of results that exist."""
     Console().print(f"Report: {write_report(folder)}", soft_wrap=True)
+
+
+@study.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def agreement(folder: Path) -> None:
+    """Print how far the engines agree, and the software's own time, as tables in Markdown.
+
+    A distance above its limit stands in bold: one engine does not say what the other does. Where
+    all agree, one row in twenty is above its limit by chance alone. Fewer than six pairs (CEMs
+    times repetitions) have no limit: say repetitions = 6 or more.
+    """
+    results = Results(folder)
+    for table in (agreement_table(results), own_time_table(results)):
+        if table:
+            click.echo(table + "\n")
 
 
 @study.command("from-journals")

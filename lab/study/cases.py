@@ -25,6 +25,22 @@ T = TypeVar("T")
 _SHARES = {"north": 0.3, "central-south": 0.7}
 
 
+class OwnTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the software of both ends takes for a message, as it was measured, in seconds.
+
+    Attributes:
+        down: values of messages to the CEM; none: no time.
+        up: the same to the DSRSP.
+    """
+
+    down: tuple[float, ...] = ()
+    up: tuple[float, ...] = ()
+
+    def of(self, way: str) -> tuple[float, ...]:
+        """Return the values of one way, "down" or "up"."""
+        return self.down if way == "down" else self.up
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine carries out.
 
@@ -40,6 +56,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         study_seed: the study's.
         deadlines_s: to be counted exactly.
         rows: of how many CEMs a fleet writes down rows.
+        own_time_of: the experiment that measures the software's own time for it; empty: none.
+        own_time: what it measured, see `lab.study.own_time`.
     """
 
     number: int = 0
@@ -53,6 +71,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     study_seed: int = 1
     deadlines_s: tuple[float, ...] = ()
     rows: int = 2000
+    own_time_of: str = ""
+    own_time: OwnTime = OwnTime()
 
     @property
     def varied_text(self) -> str:

@@ -175,7 +175,7 @@ class Results:
             deadline: self.counter(infos, f"met:{deadline:g}", direction)
             for deadline in study.deadlines_s
         }
-        groups = self._latency_groups(infos, direction)
+        groups = self.latency_groups(infos, direction)
         if sum(len(group) for group in groups) < messages:
             # The fleet writes down the rows of some CEMs; the counts are of all, and each CEM is
             # by itself: whatever its messages have in common, they count as one.
@@ -199,12 +199,13 @@ class Results:
 
     def latencies(self, infos: list[CaseInfo], direction: str) -> npt.NDArray[np.float64]:
         """Return the latencies that are written down, infinity: never delivered."""
-        groups = self._latency_groups(infos, direction)
+        groups = self.latency_groups(infos, direction)
         return np.concatenate(groups) if groups else np.empty(0)
 
-    def _latency_groups(
+    def latency_groups(
         self, infos: list[CaseInfo], direction: str
     ) -> list[npt.NDArray[np.float64]]:
+        """Return the latencies of each CEM in each repetition; infinity: never delivered."""
         groups: dict[tuple[int, str], list[float]] = defaultdict(list)
         for info in infos:
             rows = self.rows_of("messages", info.case)

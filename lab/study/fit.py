@@ -106,18 +106,6 @@ def distance(one: Floats, other: Floats) -> float:
     return float(np.abs(below - below_other).max())
 
 
-def critical_distance(one: int, other: int) -> float:
-    """Return the distance that samples of one distribution pass once in twenty.
-
-    Args:
-        one: values of the one sample.
-        other: of the other.
-
-    Source: Smirnov's asymptotic two-sample distribution, 5 per cent.
-    """
-    return 1.358 * math.sqrt((one + other) / (one * other))
-
-
 def fit_fragments(fragments: Any, messages: Any) -> list[Fit]:
     """Fit all parts of the way for which there are values.
 

@@ -1,7 +1,8 @@
 """The internet between a home and the DSRSP, as the engines with real software have it.
 
 The same times as in the fleet model (`lab.study.fleet.direct`): half a round trip for what goes one
-way, and a retransmission for packets that are lost.
+way, more of them where TCP's first window is too small, and a retransmission for packets that are
+lost. Each flight has a round trip of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+import selectors
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from dcc_sim.core.network.distributions import (
@@ -24,8 +26,43 @@ from lab.study.networks import Internet
 
 PACKET_OCTETS = 1400
 MOST_RETRANSMISSIONS = 12
+CONNECTING_PACKETS = 2
+"""TCP's own packets before anything is carried: there and back."""
+CERTIFICATE_PACKETS = 1
+"""The client's certificate, which a new connection sends right before the first message."""
+_FIRST_WINDOW_PACKETS = 10
 _READ_OCTETS = 65536
-_SAME_S = 0.02
+
+
+def flights_of(round_trips: float) -> tuple[float, ...]:
+    """Return what a message waits for, in order: shares of a round trip, each with its own draw.
+
+    A connection that is made for a message begins with a whole round trip of TCP; TLS and the
+    message itself go one way after another, half a round trip each. With TLS 1.3 these are the
+    greeting, the server's answer, and the client's certificate with the request behind it.
+
+    Args:
+        round_trips: of all of them together.
+    """
+    connecting = (1.0,) if round_trips > 1 else ()
+    ways, rest = divmod(round_trips - sum(connecting), 0.5)
+    return (*connecting, *[0.5] * int(ways), *([rest] if rest else []))
+
+
+def window_rounds(packets: int) -> int:
+    """Return how many round trips TCP's slow start adds to a message after a pause.
+
+    Source: RFC 6928 (ten packets at first, doubled each round trip), RFC 5681 section 4.1.
+    """
+    rounds = 0
+    while _FIRST_WINDOW_PACKETS * (2 ** (rounds + 1) - 1) < packets:
+        rounds += 1
+    return rounds
+
+
+def packets_of(octets: int) -> int:
+    """Return how many packets so many octets fill."""
+    return max(math.ceil(octets / PACKET_OCTETS), 1)
 
 
 class InternetTimes:
@@ -44,19 +81,40 @@ class InternetTimes:
         """Return the time there and back, in seconds."""
         return self._draw(self._internet.round_trip.value)
 
-    def line(self, clock: Callable[[], float]) -> Callable[[int], float]:
+    def connecting_s(self) -> float:
+        """Return what a new connection takes before it carries anything, in seconds."""
+        return self.round_trip_s() + self.retransmissions_s(CONNECTING_PACKETS)
+
+    def own_time_s(self, values_s: Sequence[float]) -> float:
+        """Return one of the values that were measured, in seconds; 0: none were."""
+        return self._numbers.choice(values_s) if values_s else 0.0
+
+    def line(
+        self, clock: Callable[[], float], own_time_s: Callable[[], float] = lambda: 0.0
+    ) -> Callable[[int], float]:
         """Return one way of one connection: what so many octets take on it, in seconds.
 
+        What is sent while something is still on its way belongs to the same flight, and has its
+        round trip. On an empty line each begins anew, however fast the one before it was: else
+        short times would be drawn more often than long ones.
+
         Args:
-            clock: seconds of the case; what goes out together takes the same time.
+            clock: seconds of the case.
+            own_time_s: draws what the software at both ends takes, once for each flight.
         """
-        known = (-math.inf, 0.0)
+        trip_s = software_s = empty_at = 0.0
+        flight_octets = 0
 
         def takes_s(octets: int) -> float:
-            nonlocal known
-            if clock() - known[0] > _SAME_S:
-                known = (clock(), self.round_trip_s())
-            return known[1] / 2 + self.retransmissions_s(math.ceil(octets / PACKET_OCTETS))
+            nonlocal trip_s, software_s, empty_at, flight_octets
+            now = clock()
+            if now >= empty_at:
+                trip_s, software_s, flight_octets = self.round_trip_s(), own_time_s(), 0
+            flight_octets += octets
+            rounds = 0.5 + window_rounds(packets_of(flight_octets))
+            way_s = rounds * trip_s + self.retransmissions_s(packets_of(octets))
+            empty_at = max(empty_at, now + way_s)
+            return way_s + software_s
 
         return takes_s
 
@@ -93,6 +151,14 @@ class InternetTimes:
             case Mixture(parts=parts):
                 chosen = numbers.choices(parts, [part.weight for part in parts])[0]
                 return self._draw(chosen.of)
+
+
+def precise_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop whose timers are exact to some microseconds.
+
+    The usual one, by epoll, wakes up to a millisecond late: too late for what stands for a line.
+    """
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 class SlowProxy:

@@ -27,7 +27,7 @@ from lab.pki_files import write_test_pki
 from lab.study.cases import Case
 from lab.study.engine import Surroundings
 from lab.study.errors import EngineError
-from lab.study.internet import InternetTimes, SlowProxy
+from lab.study.internet import InternetTimes, SlowProxy, precise_loop
 from lab.study.journal_tables import JournalReader
 from lab.study.parcels import (
     Awaited,
@@ -72,7 +72,8 @@ class LiveEngine:
         with tempfile.TemporaryDirectory(prefix="smtunnel-study-") as folder:
             try:
                 run = _run_stream_1 if case.route.kind == "stream1" else _run
-                events = asyncio.run(run(case, Path(folder), surroundings))
+                with asyncio.Runner(loop_factory=precise_loop) as runner:
+                    events = runner.run(run(case, Path(folder), surroundings))
             except LabError as error:
                 raise EngineError(f"{case.title}: {error}") from None
         reader = JournalReader(
@@ -167,7 +168,7 @@ async def _proxy(case: Case, times: InternetTimes) -> SlowProxy:
         takes_s = times.line(lambda: clock() * scale)
         return lambda octets: takes_s(octets) / scale
 
-    proxy = SlowProxy(line, lambda: connecting.round_trip_s() / scale)
+    proxy = SlowProxy(line, lambda: connecting.connecting_s() / scale)
     await proxy.start()
     return proxy
 

@@ -53,10 +53,7 @@ class Route(Table, frozen=True, kw_only=True):
             Default 259200: three days.
         exchange_round_trips: round trips of the internet until a message is there: 0.5 on a
             connection that stands, 2.5 on one that TCP and TLS 1.3 set up for it. Default: 0.5 for
-            2b, 2.5 for stream1.
-        software_s: what the software of both ends takes for one message, in seconds, beside the
-            network's server_s; the live engine takes its own time and reads none here. Default 0.
-            2b and stream1.
+            2b, 2.5 for stream1. Each flight of them draws a round trip of its own.
         fallback_after_s: so long after a home's internet has gone down messages go over 2a, in
             seconds. Default 300. 2b.
         poll_s: CEMs ask for messages only so often (OpenADR's pull mode), in seconds; 0: messages
@@ -81,7 +78,6 @@ class Route(Table, frozen=True, kw_only=True):
     receipt_timeout_s: float = 300.0
     message_lifetime_s: float = 259_200.0
     exchange_round_trips: float | None = None
-    software_s: float = 0.0
     fallback_after_s: float = 300.0
     poll_s: float | None = None
 
@@ -101,7 +97,7 @@ class Route(Table, frozen=True, kw_only=True):
             "message_lifetime_s",
             "exchange_round_trips",
         )
-        at_least_0(self, "poll_s", "fallback_after_s", "software_s")
+        at_least_0(self, "poll_s", "fallback_after_s")
         for name in ("carrier_down_chars", "carrier_up_chars"):
             if not 5 <= getattr(self, name) <= 65536:
                 raise ValueError(f"{name} must be 5 to 65536: four characters are the header")
@@ -187,6 +183,10 @@ class Experiment(Table, frozen=True, kw_only=True):
         one_at_a_time: whether each of them is varied while the others stay as they are, after a
             case with nothing varied: which assumption matters? Default: each with each.
         repetitions: with other random draws each. Default: the study's.
+        own_time: name of an earlier experiment of the live engine on a line without chance: what
+            its messages take longer than the line is the software's own time, and is drawn from
+            for each message of the fleet and the virtual engine here. Default: software takes no
+            time there beside the network's server_s. 2b and stream1.
     """
 
     name: str
@@ -198,6 +198,7 @@ class Experiment(Table, frozen=True, kw_only=True):
     vary: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
     one_at_a_time: bool = False
     repetitions: int | None = None
+    own_time: str = ""
 
     def __post_init__(self) -> None:
         check_name("experiment", self.name)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from lab.study import figures
+from lab.study.agreement import Agreement, agreements
 from lab.study.capacity import ENOUGH_WAIT_S, limit_of
 from lab.study.figure_style import save
 from lab.study.figures import Pair, Point, Swing
 from lab.study.findings import CaseInfo, Results
-from lab.study.fit import critical_distance, distance, fit_fragments
+from lab.study.fit import fit_fragments
 from lab.study.parameters import Experiment
 from lab.study.report_page import Page, table
 from lab.study.report_tables import ENGINES, WAYS
@@ -229,53 +230,38 @@ class ExperimentFigures:
 
     def _engines(self) -> None:
         """Put the engines' latencies side by side."""
-        sets: dict[tuple[str, ...], list[list[CaseInfo]]] = {}
-        for infos in self._groups.values():
-            info = infos[0]
-            key = (info.route, info.workload, info.network, info.varied)
-            sets.setdefault(key, []).append(infos)
         pairs: dict[tuple[str, str], list[Pair]] = {}
-        for (route, workload, _, varied), groups in sets.items():
-            first = groups[0]
-            for other in groups[1:]:
-                engines = (first[0].engine, other[0].engine)
-                for way in self._results.directions(first):
-                    name = f"{route}, {workload}, {way} {varied}".strip()
-                    pair = self._pair(name, first, other, way)
-                    if pair is not None:
-                        pairs.setdefault(engines, []).append(pair)
+        for agreement in agreements(self._results, self._experiment.name):
+            pairs.setdefault(agreement.engines, []).append(self._pair(agreement))
         for (one, two), found in pairs.items():
             title = "Do the engines agree? Quantiles side by side"
             figure = figures.quantiles(found, title, ENGINES[one], ENGINES[two])
             self._figure(figure, f"{one} {two} quantiles", _QUANTILES_CAPTION)
 
-    def _pair(
-        self, name: str, first: list[CaseInfo], other: list[CaseInfo], way: str
-    ) -> Pair | None:
-        one, two = self._results.latencies(first, way), self._results.latencies(other, way)
-        one, two = one[np.isfinite(one)], two[np.isfinite(two)]
-        if len(one) < 2 or len(two) < 2:
-            return None
-        pair = Pair(
-            name,
-            np.quantile(one, _SHARES),
-            np.quantile(two, _SHARES),
-            (len(one), len(two)),
-            distance(one, two),
-            critical_distance(len(one), len(two)),
-        )
+    def _pair(self, found: Agreement) -> Pair:
         self._findings.append(
             {
-                "experiment": self._experiment.name,
-                "engines": [first[0].engine, other[0].engine],
-                "what": name,
-                "values": list(pair.counts),
-                "ks_distance": round(pair.distance, 4),
-                "ks_critical_5_per_cent": round(pair.critical, 4),
-                "medians_s": [round(float(np.median(values)), 4) for values in (one, two)],
+                "experiment": found.experiment,
+                "engines": list(found.engines),
+                "what": found.what,
+                "values": list(found.counts),
+                "pairs": found.pairs,
+                "ks_distance": round(found.distance, 4),
+                "ks_limit_5_per_cent": _finite(found.limit),
+                "ks_chance": _finite(found.chance),
+                "shift_seen_s": _finite(found.seen_s),
+                "medians_s": [round(median, 4) for median in found.medians_s],
             }
         )
-        return pair
+        one, two = found.values
+        return Pair(
+            found.what,
+            np.quantile(one, _SHARES),
+            np.quantile(two, _SHARES),
+            found.counts,
+            found.distance,
+            found.limit,
+        )
 
     def _fits(self) -> None:
         """Draw the fleet's distributions fitted to the first software case of route 2a."""
@@ -381,8 +367,9 @@ _AGAINST_CAPTION = (
 )
 _QUANTILES_CAPTION = (
     "Each point is the same quantile (2 to 98 %) of both. On the diagonal both engines say the "
-    "same. KS: the largest difference between the two distribution functions; two samples of one "
-    "distribution pass the 5 % value once in twenty, if their messages are independent."
+    "same. KS: the largest difference between the two distribution functions. Chance passes the "
+    "5 % value once in twenty, by exchanging what the engines made of each CEM in each repetition; "
+    "with fewer than six of these there is none."
 )
 _FITS_CAPTION = (
     "Quantiles of each part of a fragment's way against those of the lognormal distribution that "

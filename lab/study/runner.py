@@ -16,12 +16,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from lab.study.cases import Case
+from lab.study.cases import Case, OwnTime
 from lab.study.engine import Engine, Surroundings
 from lab.study.engines import make_engine
 from lab.study.errors import StudyError
 from lab.study.fit import FittedTimes
 from lab.study.interruption import sigterm_interrupts
+from lab.study.own_time import OwnTimes
 from lab.study.parameters import Study
 from lab.study.store import FORMAT, ResultWriter, machine
 from lab.study.study_file import cases_of, configuration_hash
@@ -62,17 +63,19 @@ class NoWatcher:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How a study is run; nothing of it changes a table.
+    """How a study is run; of it only fitted and own times change a table.
 
     Attributes:
         workers: processes at once; None: one for each processor.
         dask: address of a dask scheduler that takes the work to its workers; None: this machine.
         fitted: times that replace the profile's in the fleet engine.
+        own_times: of an earlier run, in place of what this one measures, see `lab.study.own_time`.
     """
 
     workers: int | None = None
     dask: str | None = None
     fitted: FittedTimes | None = None
+    own_times: dict[str, OwnTime] | None = None
 
 
 def run_study(
@@ -93,6 +96,7 @@ def run_study(
     cases = list(cases_of(study))
     began = time.monotonic()
     times: list[dict[str, Any]] = []
+    own_times = OwnTimes(settings.own_times)
     with (
         sigterm_interrupts(),
         ResultWriter(folder) as writer,
@@ -102,8 +106,11 @@ def run_study(
         for name, group in groupby(cases, key=lambda case: case.engine):
             engine = make_engine(name, settings.fitted)
             surroundings = Surroundings(executor, workers, watcher.part)
-            for case, tables, seconds in _results(engine, list(group), surroundings, watcher):
+            # Whatever measures an own time is done before the group that asks for it begins.
+            given = [own_times.given(case) for case in group]
+            for case, tables, seconds in _results(engine, given, surroundings, watcher):
                 writer.add(case, tables)
+                own_times.learn(case, tables)
                 watcher.end(case, seconds)
                 times.append({"case": case.number, "seconds": round(seconds, 3)})
         manifest = {
@@ -111,6 +118,7 @@ def run_study(
             "study": msgspec.to_builtins(study),
             "configuration_sha256": configuration_hash(study),
             "fitted": msgspec.to_builtins(settings.fitted),
+            "own_times": msgspec.to_builtins(own_times.values()),
             "cases": len(cases),
             "machine": machine(),
             "seconds": round(time.monotonic() - began, 3),

@@ -16,6 +16,7 @@ from dcc_sim.profile_files import is_profile_path, load_profile
 from lab.study.cases import Case
 from lab.study.errors import StudyFileError
 from lab.study.networks import Network
+from lab.study.own_time import check_own_times
 from lab.study.parameters import Experiment, Route, Study, Workload
 
 _FOLDER = Path(__file__).resolve().parent / "studies"
@@ -81,8 +82,7 @@ def parse_study(text: str, *, where: str, folder: Path) -> Study:
         networks=tuple(_with_profile(one, where, folder) for one in study.networks),
     )
     # Whatever is impossible in a varied value is told now, not after an hour.
-    for _ in cases_of(study):
-        pass
+    check_own_times(cases_of(study), where)
     return study
 
 
@@ -165,6 +165,7 @@ def _cases_of(study: Study, experiment: Experiment) -> Iterator[Case]:
             study_seed=study.seed,
             deadlines_s=study.deadlines_s,
             rows=study.rows_per_case,
+            own_time_of=experiment.own_time,
         )
         for repetition in range(repetitions):
             yield msgspec.structs.replace(case, repetition=repetition)

@@ -1,7 +1,8 @@
 """The virtual engine: the real gateways and the real simulator in one process on virtual time.
 
 Hours pass in seconds; the same case gives the same octets. Processors are infinitely fast here:
-what the software itself takes of time on the internet is a parameter (software_s, server_s).
+what the software itself takes of time on the internet is measured live (own_time) or a
+parameter (server_s).
 """
 
 from __future__ import annotations
@@ -119,12 +120,13 @@ def _internet(case: Case) -> InternetSettings | None:
         return None
     internet = case.network.internet
     times = InternetTimes(internet, f"{case.seed}/internet")
-    # Software takes no time here by itself.
-    software_s = internet.server_s.value + case.route.software_s
+    own = InternetTimes(internet, f"{case.seed}/own time")
 
-    def line() -> Callable[[int], float]:
-        takes_s = times.line(asyncio.get_running_loop().time)
-        return lambda octets: takes_s(octets) + software_s
+    def line(way: str) -> Callable[[int], float]:
+        # Software takes no time here by itself.
+        values_s = case.own_time.of(way)
+        takes_s = times.line(asyncio.get_running_loop().time, lambda: own.own_time_s(values_s))
+        return lambda octets: takes_s(octets) + internet.server_s.value
 
     return InternetSettings(line=line)
 

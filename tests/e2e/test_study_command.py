@@ -123,7 +123,9 @@ def test_findings_and_manifest_say_what_the_tables_do(results: Path) -> None:
     agreement = [one for one in findings if "ks_distance" in one]
     assert len(agreement) == 4  # routes 2a and 2b, both ways
     for one in agreement:
-        assert one["ks_distance"] < one["ks_critical_5_per_cent"], one
+        assert one["ks_distance"] < one["ks_limit_5_per_cent"], one
+        assert one["ks_chance"] > 0.05
+        assert one["pairs"] == 24
     capacity = {one["capacity"]: one for one in findings if "capacity" in one}
     assert capacity["dcc"]["per_s"] == 1620
     bought = [one for one in findings if "change" in one]

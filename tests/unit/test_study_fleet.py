@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcc_sim.core.network.distributions import Constant
+from dcc_sim.core.network.distributions import Constant, Exponential
 from dcc_sim.core.network.profile import AlertStorm, BurstLoss, Parameter, Standing
 from dcc_sim.core.network.storm import AlertStormProtection
 from gbcs import EntityId
-from lab.study.cases import Case
+from lab.study.cases import Case, OwnTime
 from lab.study.engine import Surroundings
 from lab.study.fleet import FleetEngine
 from lab.study.fleet.chunk import CHUNK
@@ -341,16 +341,55 @@ def test_over_an_internet_without_chance_the_model_is_the_software(constant: Net
         server_messages_per_s=assumed(1e9),
     )
     network = msgspec.structs.replace(constant, internet=internet)
-    route = Route(name="2b", kind="2b", software_s=0.003)
-    case = make_case(1, kind="registration", route=route, network=network)
+    case = msgspec.structs.replace(
+        make_case(1, kind="registration", route=Route(name="2b", kind="2b"), network=network),
+        own_time=OwnTime(down=(0.003,), up=(0.007,)),
+    )
     model, real = run(case), VirtualEngine().run(case, Surroundings())
-    for direction in ("down", "up"):
+    for direction, expected in (("down", 0.153), ("up", 0.157)):
         # Half a round trip, the server and the software.
         said = latencies(model, direction)
-        assert said == pytest.approx([0.153] * len(said))
+        assert said == pytest.approx([expected] * len(said))
         assert latencies(real, direction) == pytest.approx(latencies(model, direction), abs=1e-3)
     assert counter(real, "internet_octets") > counter(model, "internet_octets") > 0
     assert {row["transmissions"] for row in real.messages.to_pylist()} == {1}
+
+
+def test_each_part_of_a_connection_has_a_round_trip_of_its_own() -> None:
+    internet = Internet(
+        round_trip=assumed(Exponential(mean_s=0.1)),
+        loss_probability=assumed(0.0),
+        offline_share=assumed(0.0),
+        server_s=assumed(0.0),
+        server_messages_per_s=assumed(1e9),
+    )
+    route = Route(name="s", kind="stream1", poll_s=0.0)
+    network = Network(name="line", internet=internet)
+    case = make_case(2000, kind="reports", route=route, network=network)
+    times = np.asarray(latencies(run(case), "up"), dtype=np.float64)
+    assert times.mean() == pytest.approx(0.25, rel=0.05)
+    # TCP's round trip, then three ways: variances add up. One draw for all would have 0.25.
+    assert times.std() == pytest.approx(0.1 * math.sqrt(1 + 3 / 4), rel=0.08)
+
+
+def test_a_large_message_waits_for_tcp_s_slow_start_in_model_and_software(
+    constant: Network,
+) -> None:
+    internet = Internet(
+        round_trip=assumed(Constant(value_s=0.2)),
+        loss_probability=assumed(0.0),
+        offline_share=assumed(0.0),
+        server_s=assumed(0.0),
+        server_messages_per_s=assumed(1e9),
+    )
+    network = msgspec.structs.replace(constant, internet=internet)
+    route = Route(name="2b", kind="2b", compact=False, dictionary=False)
+    case = make_case(1, kind="message", message_octets=65_000, route=route, network=network)
+    model, real = run(case), VirtualEngine().run(case, Surroundings())
+    stream1 = msgspec.structs.replace(case, route=Route(name="s", kind="stream1", poll_s=0.0))
+    assert latencies(real, "down") == pytest.approx(latencies(model, "down"), abs=1e-3)
+    # 65,600 octets and a certificate are 48 packets: windows of 10, 20 and 40.
+    assert latencies(run(stream1), "down") == pytest.approx([0.2 * (2.5 + 2)])
 
 
 def test_a_home_without_internet_gets_its_messages_all_the_same() -> None:

@@ -1,0 +1,82 @@
+"""Whether engines agree: what chance makes of distances, and what a comparison cannot see."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lab.study.agreement import LEAST_PAIRS, Pair, permutation_limit, seen_shift_s
+from lab.study.fit import distance
+
+_PAIRS, _EACH = 8, 30
+
+
+def _pairs(numbers: np.random.Generator, common: float, shift: float = 0.0) -> list[Pair]:
+    """Return halves of pairs; values of one half have much in common with each other."""
+    return [
+        (
+            numbers.normal(numbers.normal(0.0, common), 1.0, _EACH),
+            numbers.normal(numbers.normal(shift, common), 1.0, _EACH),
+        )
+        for _ in range(_PAIRS)
+    ]
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_chance_passes_the_limit_once_in_twenty(common: float) -> None:
+    numbers = np.random.Generator(np.random.PCG64(5))
+    tries, passed, asymptotic = 200, 0, 0
+    for _ in range(tries):
+        pairs = _pairs(numbers, common)
+        limit, chance = permutation_limit(pairs, 1)
+        one, two = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        found = distance(one, two)
+        passed += found > limit
+        assert (chance <= 0.05) == (found > limit) or chance == pytest.approx(0.05, abs=0.01)
+        asymptotic += found > 1.358 * math.sqrt(2 / (_PAIRS * _EACH))
+    assert passed / tries < 0.1
+    # What messages of one repetition have in common passes the limit for independent ones often.
+    assert (asymptotic / tries > 0.3) == (common > 0)
+
+
+def test_engines_that_differ_pass_the_limit() -> None:
+    numbers = np.random.Generator(np.random.PCG64(6))
+    limit, chance = permutation_limit(_pairs(numbers, 0.1, shift=1.0), 1)
+    assert chance == pytest.approx(1 / 128)
+    assert 0 < limit < 0.3
+
+
+def test_many_pairs_are_exchanged_at_random_and_come_out_the_same() -> None:
+    numbers = np.random.Generator(np.random.PCG64(7))
+    pairs = [(numbers.random(5), numbers.random(5)) for _ in range(60)]
+    first = permutation_limit(pairs, 1)
+    assert first == permutation_limit(pairs, 1)
+    assert first != permutation_limit(pairs, 2)
+    # Independent values: Smirnov's asymptotic limit is right for them.
+    assert first[0] == pytest.approx(1.358 * math.sqrt(2 / 300), rel=0.15)
+
+
+def test_halves_of_different_length_and_empty_ones_are_exchanged_too() -> None:
+    numbers = np.random.Generator(np.random.PCG64(8))
+    pairs = [(numbers.random(4 + n % 3), numbers.random(n % 4)) for n in range(7)]
+    limit, chance = permutation_limit(pairs, 1)
+    assert 0 < limit <= 1
+    assert 0 < chance <= 1
+
+
+def test_too_few_pairs_have_no_limit() -> None:
+    numbers = np.random.Generator(np.random.PCG64(9))
+    pairs = _pairs(numbers, 0.0, shift=100.0)
+    for count in range(1, LEAST_PAIRS):
+        assert all(map(math.isnan, permutation_limit(pairs[:count], 1)))
+    assert permutation_limit(pairs[:LEAST_PAIRS], 1)[1] == pytest.approx(1 / 32)
+
+
+def test_a_comparison_says_what_it_cannot_see() -> None:
+    values = np.linspace(0.0, 1.0, 1001)
+    # Uniform values that are shifted by a tenth are a tenth apart.
+    assert seen_shift_s(values, 0.1) == pytest.approx(0.1, abs=0.01)
+    assert seen_shift_s(values, 0.3) > seen_shift_s(values, 0.1)
+    assert math.isnan(seen_shift_s(values, math.nan))

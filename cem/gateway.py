@@ -287,6 +287,19 @@ class Gateway:
         self._status(ref)
         return MessageHandle(ref, self._status, self._board)
 
+    def waits_for_route_2b_s(self, ref: str) -> float | None:
+        """Return for how long a sent message waits for route 2b before it goes by 2a, in seconds.
+
+        Infinite: it goes by route 2b only. None: it does not wait for route 2b, as that stands, or
+        it goes by 2a already, or has ended.
+
+        Raises:
+            StoreError: the state file fails.
+            GatewayClosed: the gateway is not open.
+        """
+        self._require_open()
+        return self._tunnel.waits_for_route_2b_s(ref, self._steady())
+
     async def received(self) -> AsyncIterator[ReceivedMessage]:
         """Yield each whole message from the DSRSP, oldest first; ends when the gateway closes.
 

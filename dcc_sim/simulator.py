@@ -293,7 +293,8 @@ def _listen(stack: AsyncExitStack, given: socket.socket | None, listen: str) -> 
         listener = socket.create_server((host, int(port)), family=family)
     except OSError as error:
         # socket's own text says the address once more; a name that is not found has no number.
-        word = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+        number = error.errno or 0
+        word = os.strerror(number) if number > 0 else str(error)
         raise ConfigError(f"cannot listen on {listen}: {word}") from None
     stack.callback(listener.close)
     return listener

@@ -14,6 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
+from dsrsp.connecting import listen_reason
 from dsrsp.errors import ConfigurationError
 from dsrsp.posted import Receive, take_posted
 from gbcs.duis import MAX_DUIS_OCTETS
@@ -54,8 +55,9 @@ class Receiver:
             await self._site().start()
         except (OSError, ConfigurationError) as error:
             await self._runner.cleanup()
+            reason = listen_reason(error) if isinstance(error, OSError) else error
             raise ConfigurationError(
-                f"receive_listen = {self._listen!r}: cannot listen: {error}"
+                f"receive_listen = {self._listen!r}: cannot listen: {reason}"
             ) from None
         self.port = int(self._runner.addresses[0][1])
         return self

@@ -17,7 +17,10 @@ and at a DSRSP
     POST /v1/echo?to=EUI[&timeout_s=60]        -> 200 {"seconds": 41.5}
     GET  /v1/capabilities?to=EUI               -> 200 {"capabilities": null or {...}}
 
-about route 2b, at both; offers are made and withdrawn at a DSRSP only
+At a CEM a state also has "waits_for_route_2b": true while that is down and the message does not go
+by 2a yet; it will "by_2a_in_s" seconds, null: not at all.
+
+About route 2b, at both; offers are made and withdrawn at a DSRSP only
 
 ::
 
@@ -50,6 +53,7 @@ import contextlib
 import hmac
 import json
 import logging
+import math
 import os
 import secrets
 import stat
@@ -288,6 +292,8 @@ class ControlInterface:
         asks: the gateway again, if it can ask its CEMs for echoes and capabilities.
         routes: tells of route 2b, if the gateway has it.
         openadr: tells what stands at the OpenADR face, if there is one.
+        waits: tells of a sent message for how long it waits for route 2b, if the gateway can; see
+            `cem.Gateway.waits_for_route_2b_s`.
     """
 
     def __init__(
@@ -300,8 +306,10 @@ class ControlInterface:
         asks: AskableGateway | None = None,
         routes: RouteView | None = None,
         openadr: Callable[[], dict[str, Any]] | None = None,
+        waits: Callable[[str], float | None] | None = None,
     ) -> None:
         self._openadr = openadr
+        self._waits = waits
         self._gateway = gateway
         self._asks = asks
         self._routes = routes
@@ -391,7 +399,16 @@ class ControlInterface:
         to = None if to_text is None else EntityId.parse(to_text)
         options = SendOptions.from_query(request.query)
         handle = await self._send(to, await request.read(), options)
-        return web.json_response(status_as_dict(handle.ref, handle.status), status=202)
+        return web.json_response(self._told(handle.ref, handle.status), status=202)
+
+    def _told(self, ref: str, status: MessageStatus) -> dict[str, Any]:
+        """Return a status, and for how long the message waits for route 2b, as JSON values."""
+        told = status_as_dict(ref, status)
+        if self._waits is not None:
+            wait_s = None if status.final else self._waits(ref)
+            told["waits_for_route_2b"] = wait_s is not None
+            told["by_2a_in_s"] = None if wait_s is None or math.isinf(wait_s) else wait_s
+        return told
 
     async def _post_echo(self, request: web.Request) -> web.StreamResponse:
         asks, to = self._asked(request)
@@ -431,7 +448,7 @@ class ControlInterface:
 
     async def _get_status(self, request: web.Request) -> web.StreamResponse:
         handle = self._gateway.handle(request.match_info["ref"])
-        return web.json_response(status_as_dict(handle.ref, handle.status))
+        return web.json_response(self._told(handle.ref, handle.status))
 
     async def _stream_statuses(self, request: web.Request) -> web.StreamResponse:
         handle = self._gateway.handle(request.match_info["ref"])
@@ -439,7 +456,7 @@ class ControlInterface:
         await response.prepare(request)
         with contextlib.suppress(ConnectionResetError):  # the caller stopped watching
             async for status in handle.statuses():
-                line = json.dumps(status_as_dict(handle.ref, status)) + "\n"
+                line = json.dumps(self._told(handle.ref, status)) + "\n"
                 await response.write(line.encode())
             await response.write_eof()
         return response

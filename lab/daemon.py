@@ -16,9 +16,10 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -26,7 +27,10 @@ from aiohttp import web
 import cem
 import dcc_sim
 import dsrsp
+from cem.link import websocket_connector
+from cem.route_2b.dialling import websocket_dialler
 from dcc_sim.profile_files import is_profile_path
+from dsrsp.connecting import listen_reason
 from dsrsp.http_signer import HttpSigner
 from dsrsp.route_2b import Route2bServerConfig
 from gbcs import EntityId
@@ -51,6 +55,9 @@ from lab.openadr import openadr_vens, openadr_vtn
 from lab.route_2b import CemRoute, DsrspRoutes, RouteView
 from lab.scenario_file import read_scenario
 from smtunnel.errors import TunnelError
+
+P = ParamSpec("P")
+C = TypeVar("C")
 
 _DSRSP_ERRORS: Mapping[type[Exception], int] = {
     dsrsp.UnknownMessage: 404,
@@ -252,10 +259,18 @@ async def run_cem(config_path: Path) -> None:
     base = config_path.resolve().parent
     config = msgspec.structs.replace(file.gateway, state=_state_path(base, file.gateway.state))
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
+    # What can fail on this machine comes first: then nobody has heard of this process.
+    opened = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stop = stop_event("cem")
         gateway = await stack.enter_async_context(
-            cem.Gateway(config, keystore, journal=_journal(stack, base, file.journal, "cem"))
+            cem.Gateway(
+                config,
+                keystore,
+                journal=_journal(stack, base, file.journal, "cem"),
+                connector=_after(opened, websocket_connector(config)),
+                dialler=_after(opened, websocket_dialler(config.route_2b)),
+            )
         )
 
         async def send(to: EntityId | None, message: bytes, options: SendOptions) -> Handle:
@@ -283,10 +298,26 @@ async def run_cem(config_path: Path) -> None:
                 _CEM_ERRORS,
                 routes=CemRoute(gateway),
                 openadr=None if vtn is None else vtn.status,
+                waits=gateway.waits_for_route_2b_s,
             )
         )
+        opened.set()
         announce_ready("cem", control=control, **({} if vtn is None else {"openadr": vtn.url}))
         await stop.wait()
+
+
+def _after(
+    opened: asyncio.Event, dial: Callable[P, AbstractAsyncContextManager[C]]
+) -> Callable[P, AbstractAsyncContextManager[C]]:
+    """Return what dials as ``dial`` does, but not before an event."""
+
+    @contextlib.asynccontextmanager
+    async def dial_later(*args: P.args, **options: P.kwargs) -> AsyncIterator[C]:
+        await opened.wait()
+        async with dial(*args, **options) as connection:
+            yield connection
+
+    return dial_later
 
 
 def check_loopback(host: str) -> None:
@@ -363,10 +394,18 @@ async def _control(
     asks: AskableGateway | None = None,
     routes: RouteView | None = None,
     openadr: Callable[[], dict[str, Any]] | None = None,
+    waits: Callable[[str], float | None] | None = None,
 ) -> AsyncIterator[str]:
     token = load_or_make_token(base / config.token_file)
     interface = ControlInterface(
-        gateway, send, token, gateway_errors, asks=asks, routes=routes, openadr=openadr
+        gateway,
+        send,
+        token,
+        gateway_errors,
+        asks=asks,
+        routes=routes,
+        openadr=openadr,
+        waits=waits,
     )
     runner = web.AppRunner(
         interface.app, access_log=None, logger=quiet_logger("control"), shutdown_timeout=1.0
@@ -383,8 +422,11 @@ async def _control(
             site = web.TCPSite(runner, host, port)
         await site.start()
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     except OSError as error:
-        raise ConfigError(f"cannot listen on {config.listen}: {error}") from None
+        raise ConfigError(
+            f"control: cannot listen on {config.listen}: {listen_reason(error)}; another address "
+            "goes into [control] of the configuration"
+        ) from None
     finally:
         await runner.cleanup()

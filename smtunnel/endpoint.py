@@ -249,6 +249,13 @@ class Endpoint:
         self._outbound.take(work, self._outbound.sender.answered(ref, now))
         return self._finish(work)
 
+    def waits_for_route_2b_s(self, ref: str, now: float) -> float | None:
+        """Return for how long a message waits for route 2b before it goes by 2a, in seconds.
+
+        Infinite: by 2a it does not go at all. None: it does not wait for route 2b.
+        """
+        return self._outbound.sender.waits_for_2b_s(ref, now)
+
     # Inputs from transport
 
     def on_fragment(

@@ -14,6 +14,7 @@ from smtunnel.errors import StateError
 from smtunnel.outgoing import OutgoingMessage
 from smtunnel.policy import SendPolicy
 from smtunnel.route_choice import RouteChoice
+from smtunnel.send_states import SendState
 
 _VERSION: Final = 1
 _SAVED: Final = struct.Struct(">BBd")
@@ -87,3 +88,13 @@ class Ways:
             return False
         # Up, and yet not for this message; or down for long enough.
         return link.up or message.urgent or not self._policy.use_route_2b or now >= link.fallback_at
+
+    def wait_s(self, message: OutgoingMessage, link: Link, now: float) -> float | None:
+        """Return for how long a message waits for route 2b before it goes by 2a, in seconds.
+
+        Infinite: by 2a it does not go at all. None: it does not wait for route 2b.
+        """
+        beyond = message.state not in (SendState.QUEUED, SendState.SENDING)
+        if beyond or link.up or self.may_2a(message, link, now):
+            return None
+        return math.inf if message.choice is RouteChoice.ONLY_2B else link.fallback_at - now

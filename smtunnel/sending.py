@@ -221,6 +221,14 @@ class MessageSender:
         self._outbox.settle(message, now)
         return events
 
+    def waits_for_2b_s(self, ref: str, now: float) -> float | None:
+        """Return for how long a message waits for route 2b, as `Ways.wait_s` does."""
+        message = self._outbox.messages.get(ref)
+        if message is None:
+            return None
+        link = self._outbox.recipient(message.peer).link
+        return self._giving_out.ways.wait_s(message, link, now)
+
     def may_be_held(self, ref: str) -> MessageName | None:
         """Return the name of a message of which the peer may hold fragments, else None.
 

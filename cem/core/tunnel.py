@@ -228,6 +228,10 @@ class TunnelEnd:
         """Note that the connection of route 2b has taken a message."""
         self.work(lambda endpoint: endpoint.on_transmitted(originator_counter, now), now, hold=True)
 
+    def waits_for_route_2b_s(self, ref: str, now: float) -> float | None:
+        """Return for how long a message waits for route 2b, as an `Endpoint` does."""
+        return self._ready(now).waits_for_route_2b_s(ref, now)
+
     # Time
 
     def get_timer(self) -> float | None:

@@ -200,6 +200,8 @@ async def _send_and_watch(
     """Send a message and show its states on standard error; returns the last status."""
     async with client:
         first = await client.send(message, to=to, **options)
+        if waiting := _waiting(first):
+            click.echo(waiting, err=True)
         statuses = _watched(client, first["ref"], until_receipt=until_receipt)
         console = Console(stderr=True, highlight=False)
         try:
@@ -268,7 +270,9 @@ def _report(status: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(status))
     else:
+        waiting = _waiting(status)
         reason = f": {status['reason']}" if status.get("reason") else ""
+        reason = f"; {waiting}" if waiting else reason
         if status["state"] == "SENT":
             waits = status.get("receipt_expected") and not status["final"]
             reason = "; a receipt is to come" if waits else "; nothing will confirm it"
@@ -280,6 +284,16 @@ def _report(status: dict[str, Any], as_json: bool) -> int:
             f"{_counted(status['fragments_total'], 'fragment')}{_by(status)}, ref {status['ref']}"
         )
     return EXIT_NO if status["state"] == "FAILED" else 0
+
+
+def _waiting(status: dict[str, Any]) -> str:
+    """Say that a message waits for route 2b, and for how long; empty where it does not."""
+    if not status.get("waits_for_route_2b"):
+        return ""
+    by_2a_in_s = status["by_2a_in_s"]
+    if by_2a_in_s is None:
+        return "route 2b is down: it waits for that route alone"
+    return f"route 2b is down: it goes by route 2a in {by_2a_in_s:.0f} s, or by 2b if that is back"
 
 
 def _by(status: dict[str, Any]) -> str:

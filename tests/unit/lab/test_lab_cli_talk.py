@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import errno
+import io
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -146,3 +148,93 @@ def test_a_deadline_is_a_time_from_now_or_a_time_of_a_zone(text: str) -> None:
 def test_what_is_no_deadline_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"zone|expected"):
         talk._deadline(text)
+
+
+# On a terminal
+
+
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"), [(b"<a/>", b"<a/>\n"), (b"<a/>\n", b"<a/>\n"), (b"\xff", b"\xff\n")]
+)
+def test_on_a_terminal_a_message_ends_with_its_line(
+    receive: Callable[..., int], monkeypatch: pytest.MonkeyPatch, message: bytes, shown: bytes
+) -> None:
+    for terminal, expected in ((_Terminal, shown), (io.TextIOWrapper, message)):
+        octets = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", terminal(octets, encoding="utf-8"))
+        assert receive(FakeClient(message)) == 0
+        assert octets.getvalue() == expected
+
+
+# A message that waits for route 2b
+
+
+STATUS = {
+    "ref": "r1",
+    "state": "QUEUED",
+    "reason": None,
+    "final": False,
+    "fragments_total": 1,
+    "fragments_accepted": 0,
+    "fragments_delivered": 0,
+    "message_octets": 5,
+    "routes": None,
+    "receipt_expected": True,
+}
+
+
+class WaitingClient(FakeClient):
+    def __init__(self, **more: Any) -> None:
+        super().__init__()
+        self._more = more
+
+    async def send(self, message: bytes, **_: object) -> dict[str, Any]:
+        return STATUS | self._more
+
+    async def status(self, ref: str) -> dict[str, Any]:
+        return STATUS | self._more
+
+    async def statuses(self, ref: str) -> AsyncIterator[dict[str, Any]]:
+        yield STATUS | self._more
+        sent = {"state": "SENT", "routes": "2a", "waits_for_route_2b": False, "by_2a_in_s": None}
+        yield STATUS | {"fragments_accepted": 1} | sent
+
+
+@pytest.mark.parametrize(
+    ("by_2a_in_s", "told"),
+    [
+        (287.4, "route 2b is down: it goes by route 2a in 287 s, or by 2b if that is back"),
+        (None, "route 2b is down: it waits for that route alone"),
+    ],
+)
+def test_send_and_status_say_that_a_message_waits_for_route_2b(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    by_2a_in_s: float | None,
+    told: str,
+) -> None:
+    client = WaitingClient(waits_for_route_2b=True, by_2a_in_s=by_2a_in_s)
+    monkeypatch.setattr(talk, "client_of", lambda *_: client)
+    (tmp_path / "m.xml").write_bytes(b"<a/>")
+    assert run(["cem", "send", str(tmp_path / "m.xml")]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[0] == told
+    assert "route 2b is down" not in shown.out
+    assert run(["cem", "status", "r1"]) == 0
+    assert f"queued; {told}; 5 octets in 1 fragment, ref r1" in capsys.readouterr().out
+
+
+def test_nothing_is_said_of_route_2b_where_nothing_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ({}, {"waits_for_route_2b": False, "by_2a_in_s": None}):
+        client = WaitingClient(**more)
+        monkeypatch.setattr(talk, "client_of", lambda *_, client=client: client)
+        assert run(["cem", "status", "r1"]) == 0
+        assert "2b" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -347,3 +348,16 @@ async def test_what_is_wished_is_passed_on_and_what_cannot_be_is_refused() -> No
                     assert answer.status == 400
                     assert "expected a number" in (await answer.json())["error"]
     assert asked == [SendOptions(**wishes), SendOptions()]
+
+
+@pytest.mark.parametrize(
+    ("waits_s", "told"),
+    [(None, (False, None)), (287.5, (True, 287.5)), (math.inf, (True, None))],
+)
+async def test_what_waits_for_route_2b_is_told(waits_s: float | None, told: Any) -> None:
+    options = {"waits": lambda ref: waits_s if ref == "known" else 1.0}
+    async with serving(FakeGateway(), **options) as (_, client):
+        for status in (await client.send(b"x"), await client.status("known")):
+            assert (status["waits_for_route_2b"], status["by_2a_in_s"]) == told
+    async with serving(FakeGateway()) as (_, client):
+        assert "waits_for_route_2b" not in await client.status("known")

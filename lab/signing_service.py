@@ -1,7 +1,7 @@
 """A reference signing service: ``specs/signing-service.md``, with a policy of its own.
 
-It signs pre-commands of one supplier's 6.14.1 (ECS46a) and nothing else, no more than so many in
-a minute, and writes a line for each that was asked for, with what became of it. Never a key.
+It signs what `lab.signing_policy` grants, in the name of one supplier, and writes a line for each
+signature that was asked for, with what became of it. Never a key.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,18 +21,20 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from dsrsp.http_signer import PATH, USE_ECS46A
+from dsrsp.http_signer import PATH, USE_ECS46A, USE_ROUTE_2B_MESSAGE, USE_ROUTE_2B_PROOF
 from gbcs import EntityId
-from gbcs.errors import BuildError, FormatError
-from gbcs.messages import PreCommand, parse_untrusted
+from gbcs.errors import BuildError
 from gbcs.ports import Clock, Journal, Signer
+from gbcs.route_2b import DEFAULT_MESSAGE_OCTETS, MAX_MESSAGE_OCTETS
+from gbcs.route_2b_texts import MIN_MESSAGE_OCTETS
 from lab.errors import ConfigError
-from smtunnel.pacing import Pace
+from lab.signing_policy import RequestRefused, SigningPolicy
 
 logger = logging.getLogger("signing")
 
-_MAX_BODY_OCTETS: Final = 16_384
-_WINDOW_S: Final = 60.0
+_AROUND_OCTETS: Final = 16_384
+"""What a request may have beside a message of route 2b; all others are shorter than this."""
+_PIN: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class SigningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +51,17 @@ class SigningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     audit: str
     """A JSON line is appended for each signature that was asked for."""
     signatures_per_minute: int = 600
-    """More are refused until later."""
+    """Commands to meters: more are refused until later."""
+    route_2b_messages_per_minute: int = 60_000
+    """The same for messages of route 2b; 0: none is ever signed. A bound of its own, so that what
+    comes from the internet cannot use up what commands may."""
+    route_2b_proofs_per_minute: int = 60_000
+    """The same for the proofs of route 2b's handshakes: one for each connection of a CEM."""
+    route_2b_message_octets: int = DEFAULT_MESSAGE_OCTETS
+    """The longest message of route 2b that is signed, in octets, at most 64 MiB."""
+    route_2b_pins: list[str] = []
+    """SHA-256 of the TLS certificates (DER, 64 lower-case hexadecimal digits) for which proofs are
+    signed: those of route 2b's servers. Empty: any."""
     certificate_file: str | None = None
     """PEM: the service's TLS certificate."""
     key_file: str | None = None
@@ -57,6 +70,36 @@ class SigningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """PEM: who issued the callers' TLS certificates; with it a caller must show one."""
     test_mode: bool = False
     """True admits publicly known test keys."""
+
+    def policy(self) -> SigningPolicy:
+        """Return what is signed.
+
+        Raises:
+            ConfigError: a setting cannot be.
+        """
+        per_minute = {
+            USE_ECS46A: self.signatures_per_minute,
+            USE_ROUTE_2B_MESSAGE: self.route_2b_messages_per_minute,
+            USE_ROUTE_2B_PROOF: self.route_2b_proofs_per_minute,
+        }
+        if min(per_minute.values()) < 0:
+            raise ConfigError("signatures in a minute: 0 or more")
+        octets = self.route_2b_message_octets
+        if not MIN_MESSAGE_OCTETS <= octets <= MAX_MESSAGE_OCTETS:
+            raise ConfigError(
+                f"route_2b_message_octets = {octets}: {MIN_MESSAGE_OCTETS} to {MAX_MESSAGE_OCTETS}"
+            )
+        for pin in self.route_2b_pins:
+            if not _PIN.fullmatch(pin):
+                raise ConfigError(
+                    f"route_2b_pins: {pin[:70]!r} is no SHA-256: 64 lower-case hexadecimal digits"
+                )
+        return SigningPolicy(
+            self.supplier_id,
+            per_minute=per_minute,
+            message_octets=octets,
+            pins=frozenset(map(bytes.fromhex, self.route_2b_pins)),
+        )
 
     def tls(self, base: Path) -> ssl.SSLContext | None:
         """Return what TLS needs; None without it.
@@ -83,14 +126,6 @@ class SigningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return context
 
 
-class RequestRefused(Exception):
-    """A request for a signature is not granted; says why, with the HTTP status."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
 class SigningService:
     """The web application.
 
@@ -98,7 +133,8 @@ class SigningService:
         supplier_id: whose key it is.
         signer: has the key.
         token: the secret of the callers.
-        per_minute: the most signatures in a minute.
+        policy: what is signed.
+        message_octets: the longest message of route 2b.
         clock: seconds since 1970.
         audit: gets a line for each signature that was asked for.
     """
@@ -109,17 +145,21 @@ class SigningService:
         signer: Signer,
         token: str,
         *,
-        per_minute: int,
+        policy: SigningPolicy,
+        message_octets: int,
         clock: Clock,
         audit: Journal,
     ) -> None:
         self._supplier_id = supplier_id
         self._signer = signer
         self._token = token.encode()
-        self._pace = Pace(per_minute, _WINDOW_S)
+        self._policy = policy
         self._clock = clock
         self._audit = audit
-        self.app = web.Application(middlewares=[self._authorise], client_max_size=_MAX_BODY_OCTETS)
+        self.app = web.Application(
+            middlewares=[self._authorise],
+            client_max_size=message_octets * 4 // 3 + _AROUND_OCTETS,
+        )
         self.app.router.add_post(PATH, self._post)
 
     @web.middleware
@@ -139,20 +179,19 @@ class SigningService:
             return _error(error.status, error.text or error.reason)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        octets = b""
         told: dict[str, Any] = {"caller": request.remote}
         try:
             octets, use = self._read_untrusted(await request.read())
             told |= {"use": use, "octets_sha256": hashlib.sha256(octets).hexdigest()}
-            pre_command = self._allowed(use, octets, told)
-            self._check_rate()
+            granted = self._policy.grant_untrusted(use, octets, self._clock())
         except RequestRefused as error:
             logger.warning("not signed: %s", error)
+            told |= error.told
             self._audit.record("signature", outcome="refused", reason=str(error), **told)
             return _error(error.status, str(error))
         # Written down first: there is no signature that the audit does not know.
-        self._audit.record("signature", outcome="signed", **told)
-        signature = self._signer.sign(pre_command.signed_part())
+        self._audit.record("signature", outcome="signed", **told | granted.told)
+        signature = self._signer.sign(granted.octets)
         return web.json_response({"signature": base64.b64encode(signature).decode("ascii")})
 
     def _read_untrusted(self, body: bytes) -> tuple[bytes, str]:
@@ -173,36 +212,6 @@ class SigningService:
         if signer != self._supplier_id:
             raise RequestRefused(404, f"no key of {signer} here, only of {self._supplier_id}")
         return octets, str(use)
-
-    def _allowed(self, use: str, octets: bytes, told: dict[str, Any]) -> PreCommand:
-        if use != USE_ECS46A:
-            raise RequestRefused(
-                403, f"signatures for {use!r} are not given, only for {USE_ECS46A!r}"
-            )
-        try:
-            message = parse_untrusted(octets)
-        except FormatError as error:
-            raise RequestRefused(403, f"the octets are no GBCS message: {error}") from None
-        if not isinstance(message, PreCommand) or message.use_case != "ECS46a":
-            raise RequestRefused(
-                403, f"a {type(message).__name__} is not signed, only an ECS46a pre-command"
-            )
-        told |= {
-            "originator": str(message.originator_id),
-            "target": str(message.target_id),
-            "originator_counter": message.originator_counter,
-        }
-        if message.originator_id != self._supplier_id:
-            raise RequestRefused(
-                403, f"its originator is {message.originator_id}, this key is {self._supplier_id}'s"
-            )
-        return message
-
-    def _check_rate(self) -> None:
-        now = self._clock()
-        if self._pace.free_at(now) is not None:
-            raise RequestRefused(429, "too many signatures in the last minute: ask again later")
-        self._pace.count(now)
 
 
 def _error(status: int, text: str) -> web.Response:

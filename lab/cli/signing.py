@@ -40,7 +40,7 @@ _EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "signing-servic
     "--example-config", is_flag=True, help="Print a commented configuration file and stop."
 )
 def signing_service(config_path: Path | None, example_config: bool) -> None:
-    """Sign the supplier's ECS46a pre-commands for a gateway, and nothing else.
+    """Sign as the supplier for a gateway: ECS46a pre-commands, messages and proofs of route 2b.
 
     \b
     smtunnel signing-service --example-config > signing-service.toml
@@ -68,7 +68,7 @@ async def _serve(config_path: Path) -> None:
     base = config_path.resolve().parent
     keystore = read_keystore((base / f for f in config.keys), test_mode=config.test_mode)
     signer = keystore.signer(config.supplier_id, role=Role.SUPPLIER)
-    tls = config.tls(base)
+    tls, policy = config.tls(base), config.policy()
     stop = stop_event("signing")
     with contextlib.ExitStack() as stack:
         audit = stack.enter_context(JsonLinesJournal(base / config.audit, "signing", time.time))
@@ -76,7 +76,8 @@ async def _serve(config_path: Path) -> None:
             config.supplier_id,
             signer,
             load_or_make_token(base / config.token_file),
-            per_minute=config.signatures_per_minute,
+            policy=policy,
+            message_octets=config.route_2b_message_octets,
             clock=time.time,
             audit=audit,
         )

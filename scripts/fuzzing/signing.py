@@ -10,23 +10,38 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dsrsp.config import SigningServiceConfig
 from dsrsp.errors import SignerUnavailable, SigningFailed, SigningRefused
-from dsrsp.http_signer import HttpSigner
+from dsrsp.http_signer import USE_ECS46A, USE_ROUTE_2B_MESSAGE, USE_ROUTE_2B_PROOF, HttpSigner
 from fuzzing.engine import Decoder
-from gbcs import EcdsaSigner
-from gbcs.pki import DEFAULT_LOAD_CONTROLLER, DEFAULT_SUPPLIER
+from gbcs import CraFlag, EcdsaSigner
+from gbcs.messages import Label, PreCommand
+from gbcs.pki import DEFAULT_DEVICE, DEFAULT_LOAD_CONTROLLER, DEFAULT_SUPPLIER
 from gbcs.ports import NullJournal
-from lab.signing_service import RequestRefused, SigningService
+from gbcs.route_2b import Route2bMessage
+from gbcs.route_2b_transcript import Transcript
+from lab.signing_policy import RequestRefused, SigningPolicy
+from lab.signing_service import SigningService
 
 _URL = "http://127.0.0.1:8090"
 
 
 def decoders() -> list[Decoder]:
     """Return this part of the table."""
+    supplier, device = DEFAULT_SUPPLIER, DEFAULT_DEVICE
+    whole = Route2bMessage(supplier, device, 7, CraFlag.COMMAND, bytes.fromhex("080000") + b"text")
+    uses = {
+        USE_ECS46A: PreCommand(supplier, device, 7, (Label(1, "AAAA"),)).to_bytes(),
+        USE_ROUTE_2B_MESSAGE: whole.to_bytes(),
+        USE_ROUTE_2B_PROOF: Transcript(
+            1, device, supplier, bytes(32), b"n" * 32, bytes(32)
+        ).server_octets(),
+    }
+    policy = SigningPolicy(supplier, per_minute=dict.fromkeys(uses, 1 << 30), message_octets=4096)
     service = SigningService(
         DEFAULT_SUPPLIER,
         EcdsaSigner(ec.derive_private_key(11, ec.SECP256R1())),
         "token",
-        per_minute=1,
+        policy=policy,
+        message_octets=4096,
         clock=lambda: 0.0,
         audit=NullJournal(),
     )
@@ -43,6 +58,16 @@ def decoders() -> list[Decoder]:
             service._read_untrusted,
             (RequestRefused,),
             asked,
+        ),
+        *(
+            Decoder(
+                f"signing-{use.replace(' ', '-')}",
+                ("lab.signing_policy:SigningPolicy.grant_untrusted",),
+                lambda octets, use=use: policy.grant_untrusted(use, octets, 0.0),
+                (RequestRefused,),
+                [octets],
+            )
+            for use, octets in uses.items()
         ),
         *(
             Decoder(

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import tomllib
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +20,15 @@ import pytest
 
 from dsrsp.config import SigningServiceConfig
 from dsrsp.errors import SignerUnavailable, SigningFailed, SigningRefused
-from dsrsp.http_signer import PATH, USE_ECS46A, HttpSigner
-from dsrsp.signing import CheckedSigner
+from dsrsp.http_signer import (
+    PATH,
+    USE_ECS46A,
+    USE_ROUTE_2B_MESSAGE,
+    USE_ROUTE_2B_PROOF,
+    HttpSigner,
+)
+from dsrsp.signing import CheckedSigner, signed_part
+from gbcs import CraFlag
 from gbcs.certificates import KeyUsage, Role
 from gbcs.crypto import verify_signature
 from gbcs.entity_id import EntityId
@@ -28,12 +36,44 @@ from gbcs.messages import Label, PreCommand, Response
 from gbcs.pki import DEFAULT_DEVICE as DEVICE
 from gbcs.pki import DEFAULT_LOAD_CONTROLLER as LOAD_CONTROLLER
 from gbcs.pki import DEFAULT_SUPPLIER as SUPPLIER
+from gbcs.route_2b import Route2bMessage
+from gbcs.route_2b_transcript import Transcript
+from lab.errors import ConfigError
 from lab.keys import read_keystore
 from lab.pki_files import write_test_pki
+from lab.signing_service import SigningConfig
+from smtunnel import Compression, FragmentHeader, Originator
 
 
 def pre_command(counter: int = 7, originator: EntityId = SUPPLIER) -> PreCommand:
     return PreCommand(originator, DEVICE, counter, (Label(1, "AAAA"),))
+
+
+PAYLOAD = FragmentHeader(Originator.DSRSP, Compression.NONE, False, True, 0, 9).to_bytes() + b"text"
+PIN = bytes(range(32))
+
+
+def message(**changes: Any) -> Route2bMessage:
+    fields = {
+        "originator_id": SUPPLIER,
+        "target_id": DEVICE,
+        "originator_counter": 7,
+        "cra_flag": CraFlag.COMMAND,
+        "payload": PAYLOAD,
+    }
+    return Route2bMessage(**fields | changes)
+
+
+def proof(**changes: Any) -> Transcript:
+    fields = {
+        "version": 1,
+        "device": DEVICE,
+        "dsrsp": SUPPLIER,
+        "client_nonce": bytes(32),
+        "server_nonce": b"n" * 32,
+        "certificate_sha256": PIN,
+    }
+    return Transcript(**fields | changes)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +85,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.asynccontextmanager
 async def service(
-    folder: Path, pki: Path, *, per_minute: int = 100
+    folder: Path, pki: Path, *, per_minute: int = 100, more: str = ""
 ) -> AsyncIterator[SigningServiceConfig]:
     """`smtunnel signing-service` on a free port."""
     path = folder / "signing.toml"
@@ -58,6 +98,7 @@ token_file = "signing.token"
 audit = "audit.jsonl"
 signatures_per_minute = {per_minute}
 test_mode = true
+{more}
 """
     )
     process = await asyncio.create_subprocess_exec(
@@ -134,6 +175,84 @@ async def test_it_refuses_what_its_policy_forbids(tmp_path: Path, pki: Path) -> 
             with pytest.raises(SigningRefused, match=r"401.*token"):
                 await signer.sign(pre_command())
     assert {line["outcome"] for line in audit(tmp_path)} == {"refused"}
+
+
+async def test_it_signs_for_route_2b_what_it_has_read(tmp_path: Path, pki: Path) -> None:
+    keystore = read_keystore([pki / "certificates"], test_mode=True)
+    key = keystore.certificate(SUPPLIER, KeyUsage.DIGITAL_SIGNATURE, role=Role.SUPPLIER).public_key
+    long = message(payload=PAYLOAD + os.urandom(90_000))
+    more = f'route_2b_message_octets = 100000\nroute_2b_pins = ["{PIN.hex()}"]'
+    async with (
+        service(tmp_path, pki, per_minute=0, more=more) as config,
+        HttpSigner(config, tmp_path, supplier_id=SUPPLIER) as signer,
+    ):
+        checked = CheckedSigner(signer, key)
+        for what in (message(), long, proof()):
+            verify_signature(key, await checked.sign(what), signed_part(what))
+        for refused, said in (
+            (message(originator_id=LOAD_CONTROLLER), "originator"),
+            (message(cra_flag=CraFlag.ALERT), "CRA flag"),
+            (message(payload=b"any text"), "no route 2b message"),
+            (message(payload=b""), "no route 2b message"),
+            (message(payload=b"\x88" + PAYLOAD[1:]), "a CEM has made it"),
+            (message(payload=bytes(100_000)), "at most 100000"),
+            (message(payload=bytes(200_000)), "413"),
+            (proof(dsrsp=LOAD_CONTROLLER), "originator"),
+            (proof(version=2), "version"),
+            (proof(server_nonce=bytes(32)), "nonces"),
+            (proof(certificate_sha256=bytes(32)), "route_2b_pins"),
+            # What commands a meter has a bound of its own.
+            (pre_command(), "not given, only for 'route 2b message', 'route 2b server proof'"),
+        ):
+            with pytest.raises(SigningRefused, match=said):
+                await signer.sign(refused)
+        token = (tmp_path / "signing.token").read_text().strip()
+        crossed = [
+            (USE_ROUTE_2B_MESSAGE, proof().server_octets()),
+            (USE_ROUTE_2B_MESSAGE, pre_command().to_bytes()),
+            (USE_ROUTE_2B_MESSAGE, message().with_signature(bytes(64)).to_bytes()),
+            (USE_ROUTE_2B_PROOF, message().to_bytes()),
+            (USE_ROUTE_2B_PROOF, proof().client_octets()),
+            (USE_ROUTE_2B_PROOF, b"\x09" + proof().server_octets()),
+        ]
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
+            for use, octets in crossed:
+                text = base64.b64encode(octets).decode()
+                body = {"use": use, "signer": str(SUPPLIER), "octets": text}
+                async with http.post(config.url + PATH, json=body) as answer:
+                    assert (answer.status, "signature" in await answer.json()) == (403, False)
+    signed = [line for line in audit(tmp_path) if line["outcome"] == "signed"]
+    assert [line["use"] for line in signed] == [USE_ROUTE_2B_MESSAGE] * 2 + [USE_ROUTE_2B_PROOF]
+    assert {(line["originator"], line["target"]) for line in signed} == {
+        (str(SUPPLIER), str(DEVICE))
+    }
+    assert signed[0]["originator_counter"] == 7
+    assert signed[2]["certificate_sha256"] == PIN.hex()
+
+
+async def test_each_use_has_its_own_bound(tmp_path: Path, pki: Path) -> None:
+    more = "route_2b_messages_per_minute = 1\nroute_2b_proofs_per_minute = 0"
+    async with (
+        service(tmp_path, pki, per_minute=1, more=more) as config,
+        HttpSigner(config, tmp_path, supplier_id=SUPPLIER) as signer,
+    ):
+        await signer.sign(message())
+        with pytest.raises(SignerUnavailable, match="too many"):
+            await signer.sign(message())
+        await signer.sign(pre_command())
+        with pytest.raises(SigningRefused, match="not given"):
+            await signer.sign(proof())
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["route_2b_pins = ['ab']", "route_2b_message_octets = 5", "route_2b_proofs_per_minute = -1"],
+)
+def test_settings_that_cannot_be_are_refused(more: str) -> None:
+    needed = {"keys": [], "listen": "h:1", "token_file": "t", "audit": "a"}
+    settings = {"supplier_id": SUPPLIER} | needed | tomllib.loads(more)
+    with pytest.raises(ConfigError, match=r"route_2b|a minute"):
+        SigningConfig(**settings).policy()
 
 
 async def test_a_service_that_is_down_or_silent_is_asked_again(tmp_path: Path) -> None:

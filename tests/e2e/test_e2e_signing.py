@@ -23,15 +23,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from dsrsp.config import SigningServiceConfig
 from dsrsp.errors import SignerUnavailable
-from dsrsp.http_signer import HttpSigner
+from dsrsp.http_signer import USE_ECS46A, USE_ROUTE_2B_MESSAGE, USE_ROUTE_2B_PROOF, HttpSigner
 from dsrsp.signing import CheckedSigner
 from gbcs.certificates import KeyUsage, Role
 from gbcs.messages import Label, PreCommand
 from gbcs.pki import DEFAULT_DEVICE, DEFAULT_SUPPLIER
+from lab.control_client import ControlClient
 from lab.journal import read_journal
 from lab.keys import read_keystore
 from lab.local_system import LocalSystem
 from lab.tls_files import write_tls_files
+from smtunnel import RouteChoice
 
 MESSAGE = Random(1).randbytes(1600)  # does not shrink: 21 fragments
 
@@ -87,11 +89,20 @@ test_mode = true
             await self.process.wait()
             self.process = None
 
-    def signed(self) -> list[int]:
-        """The counters of what was signed, in order."""
+    def signed(self, use: str = USE_ECS46A) -> list[int]:
+        """The counters of what was signed, in order; None where it has none."""
         lines = (self.folder / "audit.jsonl").read_text().splitlines()
         asked = [json.loads(line) for line in lines]
-        return [line["originator_counter"] for line in asked if line["outcome"] == "signed"]
+        return [
+            line.get("originator_counter")
+            for line in asked
+            if (line["outcome"], line["use"]) == ("signed", use)
+        ]
+
+    def toml(self) -> str:
+        """The table gateway.signing, as it stands in a file."""
+        lines = [f"{name} = {json.dumps(value)}" for name, value in self.settings().items()]
+        return "\n".join(["[gateway.signing]", *lines])
 
     def settings(
         self, *, certificate: str | None = "tls/gateway", ca: str = "tls"
@@ -165,10 +176,7 @@ async def test_a_message_goes_down_though_the_key_is_elsewhere_and_the_service_d
     home = tmp_path / "system"
     home.mkdir()
     async with running(tmp_path / "service", pki, keys) as service:
-        table = "\n".join(
-            f"{name} = {json.dumps(value)}" for name, value in service.settings().items()
-        )
-        settings = {"dsrsp": f"retry_max_s = 0.2\n[gateway.signing]\n{table}"}
+        settings = {"dsrsp": f"retry_max_s = 0.2\n{service.toml()}"}
         async with LocalSystem(home, pki, settings=settings) as system:
             async with system.control("dsrsp") as dsrsp, system.control("cem") as cem:
                 to = system.identities.device_id
@@ -198,6 +206,69 @@ async def test_a_message_goes_down_though_the_key_is_elsewhere_and_the_service_d
     secret = list(forms((keys / supplier_key_name(keys)).read_bytes()))
     # The search finds it where it is, and nowhere else: folders, states, logs, journals.
     assert files_with(secret, [keys]) == {supplier_key_name(keys)}
+    assert files_with(secret, [home, pki, tmp_path / "service"]) == set()
+
+
+async def test_route_2b_though_the_key_is_elsewhere_and_the_service_dies_on_the_way(
+    tmp_path: Path, split_pki: tuple[Path, Path]
+) -> None:
+    pki, keys = split_pki
+    home = tmp_path / "system"
+    home.mkdir()
+    async with running(tmp_path / "service", pki, keys) as service:
+        settings = {"dsrsp": f"retry_max_s = 0.2\n{service.toml()}"}
+        async with LocalSystem(home, pki, settings=settings, route_2b=True) as system:
+            await system.route_2b_up()
+            async with system.control("dsrsp") as dsrsp, system.control("cem") as cem:
+
+                async def ended(client: ControlClient, refs: list[str]) -> None:
+                    for ref in refs:
+                        async for status in client.statuses(ref):
+                            if status["state"] in ("REASSEMBLED", "FAILED"):
+                                break
+                        assert status["state"] == "REASSEMBLED", status
+                        assert status["routes"] == "2b"
+
+                async def send(client: ControlClient, words: list[bytes]) -> list[str]:
+                    to = system.identities.device_id if client is dsrsp else None
+                    how = {"to": to, "route": RouteChoice.ONLY_2B}
+                    return [(await client.send(word, **how))["ref"] for word in words]
+
+                await ended(dsrsp, await send(dsrsp, [MESSAGE]))
+                await ended(cem, await send(cem, [MESSAGE]))
+                before = len(service.signed(USE_ROUTE_2B_MESSAGE))
+                await service.kill()
+                downs = await send(dsrsp, [b"down %d" % n for n in range(20)])
+                ups = await send(cem, [b"up %d" % n for n in range(20)])
+                # The CEM's messages come, but what tells it so has no signature yet.
+                got = {MESSAGE}
+                while not got >= {b"up %d" % n for n in range(20)}:
+                    for received in await dsrsp.received(wait_s=30):
+                        got.add(received.message)
+                        await dsrsp.ack(received.ref)
+                assert len(service.signed(USE_ROUTE_2B_MESSAGE)) == before
+                assert (await dsrsp.route())["cems"][0]["connected"]
+                await service.start()
+                await ended(dsrsp, downs)
+                await ended(cem, ups)
+                got = set()
+                while len(got) < 21:
+                    for received in await cem.received(wait_s=30):
+                        assert received.message not in got
+                        got.add(received.message)
+                        await cem.ack(received.ref)
+                assert got == {MESSAGE, *(b"down %d" % n for n in range(20))}
+            journal = list(read_journal(system.journal("dsrsp")))
+    # The connection stood all the time, and nothing has gone that the service has not signed.
+    sent = {
+        event["originator_counter"]
+        for event in journal
+        if event["event"] == "carrier" and event["direction"] == "down" and event["route"] == "2b"
+    }
+    assert len(sent) > 20
+    assert sent <= set(service.signed(USE_ROUTE_2B_MESSAGE))
+    assert len(service.signed(USE_ROUTE_2B_PROOF)) == 1
+    secret = list(forms((keys / supplier_key_name(keys)).read_bytes()))
     assert files_with(secret, [home, pki, tmp_path / "service"]) == set()
 
 

@@ -27,6 +27,7 @@ from dsrsp.errors import (
     SigningFailed,
 )
 from dsrsp.ports import DccClient, Service
+from dsrsp.reach import Reach
 from dsrsp.signing import SupplierSigner, signed
 from gbcs.certificates import Role
 from gbcs.duis import (
@@ -154,6 +155,7 @@ class Adaptor:
         self._random_octets = random_octets
         self._apply = apply
         self._brake = brake
+        self._reach = Reach(clock)
 
     async def run(self, live: LiveRequest) -> None:
         """Take a request from where it stands to its end.
@@ -234,21 +236,28 @@ class Adaptor:
         if live.failures:
             pause_s = self._pause_s(live.failures)
             await self._within(live, lambda: asyncio.sleep(pause_s))
+        began = self._clock()
         try:
             answer = await self._within(live, lambda: self._dcc.post(service, octets))
+            self._reach.answered()
             return self._believe(live.request, answer)
-        except (DccUnreachable, AnswerNotBelieved) as error:
+        except DccUnreachable as error:
+            counter = live.request.originator_counter
+            told = self._reach.lost(counter, began, str(error))
+            self._note_trouble(live, str(error), logging.DEBUG if told else logging.WARNING)
+        except AnswerNotBelieved as error:
             self._note_trouble(live, str(error))
-            return None
+        return None
 
     def _no_answer(self, live: LiveRequest, trouble: str) -> Action:
         self._note_trouble(live, f"the DCC answered with {trouble}")
         return self._apply(live.request, Input.NO_ANSWER)
 
-    def _note_trouble(self, live: LiveRequest, trouble: str) -> None:
+    def _note_trouble(self, live: LiveRequest, trouble: str, level: int = logging.WARNING) -> None:
         live.failures += 1
         live.trouble = trouble
-        logger.warning(
+        logger.log(
+            level,
             "request %d to %s is still %s, attempt %d failed: %s",
             live.request.originator_counter,
             live.request.pre_command.target_id,

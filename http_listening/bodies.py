@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 
-_PIECE_OCTETS = 16_384
+_PIECE_OCTETS: Final = 16_384
 
 
 async def read_body(request: web.Request, timeout_s: float) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from http_listening.addresses import ListeningError
 from http_listening.bodies import read_body
@@ -26,6 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LINE_OCTETS: Final = 8190
 _ACCEPT_PAUSE_S: Final = 1.0
 _BACKLOG: Final = 128
+_LINGERING_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +97,19 @@ class LimitedServer:
             handler_cancellation=cancels,
             # The idle time is ours: aiohttp's own does not cover all states.
             keepalive_timeout=limits.idle_timeout_s,
+            # So long a body that nobody wants is read on, for its sender to read the refusal.
+            lingering_time=min(limits.body_timeout_s, _LINGERING_S),
             max_line_size=_LINE_OCTETS,
             max_field_size=_LINE_OCTETS,
             # What is small here and huge unpacked is refused as what it is.
             auto_decompress=False,
         )
         self.address: tuple[str, int] = ("", 0)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     async def __aenter__(self) -> LimitedServer:
         await self._runner.setup()
@@ -238,6 +246,8 @@ class LimitedServer:
     ) -> web.StreamResponse:
         try:
             if request.match_info.http_exception is None:
+                if hdrs.CONTENT_ENCODING in request.headers:
+                    raise web.HTTPUnsupportedMediaType(text="send it without Content-Encoding\n")
                 await read_body(request, self._limits.body_timeout_s)
             connection.served = True
             response = await handler(request)

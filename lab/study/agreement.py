@@ -210,19 +210,24 @@ def agreement_table(results: Results) -> str:
 
 def own_time_table(results: Results) -> str:
     """Return what the software itself took, as a table in Markdown; empty: nothing measured it."""
-    measured = results.manifest.get("own_times") or {}
-    if not measured:
+    found: dict[tuple[str, str], list[Floats]] = defaultdict(list)
+    for key, ways in results.manifest.get("own_times", {}).items():
+        name, _, _ = key.rpartition(" / ")
+        for way in ("down", "up"):
+            found[name, way].append(np.asarray(ways[way]))
+    if not found:
         return ""
     lines = [
-        "| measured by / route / round trips | way | values | half within | 95 % within | most |",
+        "| measured by / route / round trips | way | values | half within | 95 % within "
+        "| half within, quickest and slowest repetition |",
         "|---|---|---|---|---|---|",
     ]
-    for name, ways in measured.items():
-        for way in ("down", "up"):
-            values = np.asarray(ways[way])
-            half, most = np.quantile(values, [0.5, 0.95], method="higher")
-            times = (_time(float(one)) for one in (half, most, values.max()))
-            lines.append(f"| {name} | {way} | {len(values):,} | {' | '.join(times)} |")
+    for (name, way), repetitions in found.items():
+        values = np.concatenate(repetitions)
+        half, most = (_time(float(one)) for one in np.quantile(values, [0.5, 0.95]))
+        medians = [float(np.median(one)) for one in repetitions]
+        ends = f"{_time(min(medians))} to {_time(max(medians))}"
+        lines.append(f"| {name} | {way} | {len(values):,} | {half} | {most} | {ends} |")
     return "\n".join(lines)
 
 

@@ -2,9 +2,11 @@
 
 An experiment of the live engine on a line without chance measures it: whatever a message takes
 longer than the line is the software's. Experiments that name it in ``own_time`` draw from these
-values, each way from its own, in their virtual and fleet cases; their live cases are other data,
-on which the models can fail. The values stand in the manifest: with them as an input a study comes
-out the same again.
+values, each way and each repetition from its own, in their virtual and fleet cases; their live
+cases are other data, on which the models can fail. What else the machine does meanwhile changes the
+software's time: so each repetition is measured right before it is tested (`study_file`).
+
+The values stand in the manifest: with them as an input a study comes out the same again.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class OwnTimes:
         self._measured: dict[str, OwnTime] = {}
 
     def learn(self, case: Case, tables: Tables) -> None:
-        """Take what a case tells of the software; repetitions add up. Most cases tell nothing."""
+        """Take what a case tells of the software; most cases tell nothing."""
         line_s = _line_s(case)
         if line_s is None:
             return
@@ -48,11 +50,8 @@ class OwnTimes:
         for way, latency_s in rows:
             if latency_s is not None:
                 found[way].append(round(max(latency_s - line_s, 0.0), _DIGITS))
-        key = own_time_key(case.experiment, case)
-        before = self._measured.get(key, OwnTime())
-        self._measured[key] = OwnTime(
-            down=(*before.down, *found["down"]), up=(*before.up, *found["up"])
-        )
+        own_time = OwnTime(down=tuple(found["down"]), up=tuple(found["up"]))
+        self._measured[own_time_key(case.experiment, case)] = own_time
 
     def given(self, case: Case) -> Case:
         """Return a case with the own time that its experiment asks for; else as it is.
@@ -77,8 +76,8 @@ class OwnTimes:
 
 
 def own_time_key(experiment: str, case: Case) -> str:
-    """Return what own times are told apart by: experiment, route, and how it connects."""
-    return f"{experiment} / {case.route.name} / {case.route.round_trips:g}"
+    """Return what own times are told apart by: experiment, route, how it connects, repetition."""
+    return f"{experiment} / {case.route.name} / {case.route.round_trips:g} / {case.repetition}"
 
 
 def check_own_times(cases: Iterable[Case], where: str) -> None:
@@ -102,9 +101,9 @@ def check_own_times(cases: Iterable[Case], where: str) -> None:
         if key not in measured:
             raise StudyFileError(
                 f"{where}: {case.title}: nothing before it measures its own_time {key!r} "
-                "(experiment / route / round trips); expected an earlier experiment "
-                f"{case.own_time_of!r} of the live engine with this route, on a network whose "
-                "internet has a constant round_trip and loss_probability 0"
+                "(experiment / route / round trips / repetition); expected an earlier experiment "
+                f"{case.own_time_of!r} of the live engine with this route and as many repetitions, "
+                "on a network whose internet has a constant round_trip and loss_probability 0"
             )
 
 

@@ -185,8 +185,9 @@ class Experiment(Table, frozen=True, kw_only=True):
         repetitions: with other random draws each. Default: the study's.
         own_time: name of an earlier experiment of the live engine on a line without chance: what
             its messages take longer than the line is the software's own time, and is drawn from
-            for each message of the fleet and the virtual engine here. Default: software takes no
-            time there beside the network's server_s. 2b and stream1.
+            for each message of the fleet and the virtual engine here, repetition by repetition:
+            right behind it, each is measured right before it is tested. Default: software takes
+            no time there beside the network's server_s. 2b and stream1.
     """
 
     name: str

@@ -200,7 +200,7 @@ def data_dictionary() -> str:
         "",
         "What the software itself takes is measured in a study's run (`own_time` of an experiment)",
         "and is an input of its modelled cases from then on. The values stand in the manifest,",
-        "under `own_times`, in seconds by experiment, route and round trips, then by way; with",
+        "under `own_times`, in seconds by experiment, route, round trips and repetition; with",
         "`smtunnel study run FILE --own-times MANIFEST` these cases come out as they were.",
         "",
         "The fleet engine writes the rows of some CEMs only, spread evenly, and says in `weight`",

@@ -137,14 +137,31 @@ def cases_of(study: Study) -> Iterator[Case]:
         StudyFileError: a varied value is impossible, or there are too many cases.
     """
     number = 0
-    for experiment in study.experiments:
-        for case in _cases_of(study, experiment):
+    for experiments in _together(study.experiments):
+        cases: Iterator[Case] = itertools.chain.from_iterable(
+            _cases_of(study, one) for one in experiments
+        )
+        if len(experiments) > 1:
+            few = itertools.islice(cases, _MAX_CASES + 1)
+            cases = iter(sorted(few, key=lambda case: case.repetition))
+        for case in cases:
             if number == _MAX_CASES:
                 raise StudyFileError(
                     f"study {study.name!r} has more than {_MAX_CASES} cases: vary less"
                 )
             yield msgspec.structs.replace(case, number=number)
             number += 1
+
+
+def _together(experiments: tuple[Experiment, ...]) -> list[list[Experiment]]:
+    """Return what goes repetition by repetition: who asks for an own time, right behind it."""
+    found: list[list[Experiment]] = []
+    for experiment in experiments:
+        if found and experiment.own_time == found[-1][0].name:
+            found[-1].append(experiment)
+        else:
+            found.append([experiment])
+    return found
 
 
 def _cases_of(study: Study, experiment: Experiment) -> Iterator[Case]:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lab.study.agreement import LEAST_PAIRS, Pair, permutation_limit, seen_shift_s
+from lab.study.agreement import (
+    LEAST_PAIRS,
+    Pair,
+    agreement_table,
+    own_time_table,
+    permutation_limit,
+    seen_shift_s,
+)
+from lab.study.cases import OwnTime
+from lab.study.findings import Results
 from lab.study.fit import distance
+from lab.study.runner import RunSettings, run_study
+from lab.study.study_file import parse_study
 
 _PAIRS, _EACH = 8, 30
 
@@ -80,3 +92,41 @@ def test_a_comparison_says_what_it_cannot_see() -> None:
     assert seen_shift_s(values, 0.1) == pytest.approx(0.1, abs=0.01)
     assert seen_shift_s(values, 0.3) > seen_shift_s(values, 0.1)
     assert math.isnan(seen_shift_s(values, math.nan))
+
+
+def test_the_tables_of_agreement_name_what_was_measured(tmp_path: Path) -> None:
+    study = parse_study(STUDY, where="test", folder=tmp_path)
+    own = {"own / 2b / 0.5 / 0": {"down": [0.001, 0.002], "up": [0.004]}}
+    known = {key: OwnTime(down=tuple(v["down"]), up=tuple(v["up"])) for key, v in own.items()}
+    run_study(study, tmp_path / "out", RunSettings(workers=1, own_times=known))
+    results = Results(tmp_path / "out")
+    rows = [line.split(" | ") for line in agreement_table(results).splitlines()[2:]]
+    assert [row[1:3] for row in rows] == [
+        ["virtual / fleet", "2b, trial, down"],
+        ["virtual / fleet", "2b, trial, up"],
+    ]
+    for row in rows:
+        assert row[3:5] == ["9 / 9", "9"]
+        assert float(row[6].strip("*")) >= 0
+        assert 0 < float(row[7]) < 1
+    own_rows = own_time_table(results).splitlines()[2:]
+    assert own_rows[0] == "| own / 2b / 0.5 | down | 2 | 1.5 ms | 1.9 ms | 1.5 ms to 1.5 ms |"
+    assert len(own_rows) == 2
+
+
+STUDY = """
+name = "s"
+[[routes]]
+name = "2b"
+kind = "2b"
+[[workloads]]
+name = "trial"
+kind = "dispatch"
+cems = 9
+[[networks]]
+name = "day"
+internet.offline_share = { value = 0.0, standing = "assumed", source = "test" }
+[[experiments]]
+name = "engines"
+engines = ["virtual", "fleet"]
+"""

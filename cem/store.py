@@ -8,11 +8,8 @@ SQLite's integers are signed; octets sort as the numbers do.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from cem.core.routes import KnownOffer
@@ -20,17 +17,14 @@ from cem.errors import StoreError, StoreInUse
 from cem.ports import BuiltAlert, Changes, CommandAnswer, NewMessage, StoredMessage
 from gbcs.counters import CounterStore
 from gbcs.entity_id import EntityId
+from runner_io.state_file import StateErrors, StateFile
 from smtunnel import DeliveryState, MessageStatus, Route
 from smtunnel.errors import TunnelError
 from smtunnel.octets import Reader
 from smtunnel.route_choice import number_to_routes, routes_to_number
 from smtunnel.routes import RouteOffer, RouteStatus
 
-_FORMAT: Final = "3"
-
-_FACTS: Final = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
+_FORMAT: Final = 4
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS originator_counter (
@@ -59,6 +53,19 @@ CREATE TABLE IF NOT EXISTS route_offer (
     id INTEGER PRIMARY KEY CHECK (id = 1), octets BLOB NOT NULL, status INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL);
 """
+
+_COUNTER_FLOOR: Final = "set counter_floor above every Originator Counter used so far"
+_ERRORS: Final = StateErrors(
+    failed=StoreError,
+    in_use=StoreInUse,
+    one_at_a_time="stop it first: one device must not run twice",
+    other_owner="give each device a state file of its own",
+    other_format=(
+        "go on with the version that wrote it; or, when no message in it matters any more, move it "
+        f"away and {_COUNTER_FLOOR}"
+    ),
+    not_usable=f"restore it from a copy, or move it away and {_COUNTER_FLOOR}",
+)
 
 _SELECT_STATUS: Final = (
     "SELECT ref, state, reason, fragments_total, fragments_accepted, fragments_delivered, "
@@ -98,140 +105,20 @@ class SqliteStore:
         replay_window: int,
         finished_messages: int = 1000,
     ) -> None:
-        self._path = path
         self._replay_window = replay_window
         self._finished_messages = finished_messages
-        self._held: list[Changes] = []
-        self._lost_held = False
-        if path != ":memory:":
-            _make_private_file(path)
-        try:
-            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot open the state file: {error}") from None
-        try:
-            self._prepare(device_id)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _prepare(self, device_id: EntityId) -> None:
-        try:
-            # Exclusive before WAL: the lock is held from the first write to close().
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            # Of another format nothing is changed, not even by making what is new in this one.
-            self._db.executescript(f"BEGIN IMMEDIATE;{_FACTS}COMMIT;")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise StoreInUse(
-                    f"{self._path}: another process works with this state file; "
-                    "stop it first: one device must not run twice"
-                ) from None
-            raise StoreError(f"{self._path}: cannot open the state file: {error}") from None
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self._path}: not a usable state file: {error}; restore it from a copy, or move "
-                "it away and set counter_floor above every Originator Counter used so far"
-            ) from None
-        with self._transaction():
-            self._claim(
-                "format",
-                _FORMAT,
-                "state file of another version of this program",
-                "go on with the version that wrote it; or, when no message in it matters any more, "
-                "move it away and set counter_floor above every Originator Counter used so far",
-            )
-            self._claim(
-                "device",
-                str(device_id),
-                "state of another device",
-                "give each device a state file of its own",
-            )
-        with self._mapped_errors():
-            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-
-    def _claim(self, name: str, value: str, otherwise: str, advice: str) -> None:
-        self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
-        (found,) = self._one("SELECT value FROM facts WHERE name = ?", name)
-        if found != value:
-            raise StoreError(
-                f"{self._path}: {otherwise}: its {name} is {found}, expected {value}; {advice}"
-            )
-
-    @contextlib.contextmanager
-    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """Do something whole or not at all; what is held becomes durable with it."""
-        with self._mapped_errors():
-            self._hold_again()
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN IMMEDIATE")
-            beside = bool(self._held)
-            try:
-                if beside:
-                    self._db.execute("SAVEPOINT input")
-                yield
-                if beside:
-                    self._db.execute("RELEASE input")
-                if durable:
-                    self._db.execute("COMMIT")
-                    self._held.clear()
-            except BaseException:
-                self._take_back()
-                raise
-
-    def _take_back(self) -> None:
-        """Undo what was begun, but not what was held before."""
-        # A failed COMMIT may have rolled back on its own.
-        with contextlib.suppress(sqlite3.Error):
-            if self._held and self._db.in_transaction:
-                self._db.execute("ROLLBACK TO input")
-                self._db.execute("RELEASE input")
-                return
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        self._lost_held = bool(self._held)
-
-    def _hold_again(self) -> None:
-        """Take up what is held and was rolled back with a commit that failed."""
-        if not self._lost_held:
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            for changes in self._held:
-                self._apply(changes)
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._lost_held = False
-
-    @contextlib.contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, UnicodeError) as error:
-            raise StoreError(
-                f"{self._path}: the state file fails: {error}; check the disk's space and health"
-            ) from error
-
-    def _one(self, query: str, *values: Any) -> Any:
-        return self._db.execute(query, values).fetchone()
-
-    def _read_one(self, query: str, *values: Any) -> Any:
-        with self._mapped_errors():
-            self._hold_again()
-            return self._one(query, *values)
-
-    def _read_all(self, query: str, *values: Any) -> list[Any]:
-        with self._mapped_errors():
-            self._hold_again()
-            return self._db.execute(query, values).fetchall()
+        self._file: StateFile[Changes] = StateFile(
+            path,
+            schema=_SCHEMA,
+            version=_FORMAT,
+            owner=str(device_id),
+            errors=_ERRORS,
+            apply=self._apply,
+        )
 
     def close(self) -> None:
         """Close the file and give its lock up."""
-        with self._mapped_errors():
-            self._db.close()
+        self._file.close()
 
     # The device's own Originator Counter
 
@@ -242,19 +129,19 @@ class SqliteStore:
 
     def load(self) -> int:
         """Return the highest number ever reserved; 0 where none was."""
-        row = self._read_one("SELECT reserved FROM originator_counter")
+        row = self._file.row("SELECT reserved FROM originator_counter")
         return 0 if row is None else _number(row[0])
 
     def reserve(self, up_to: int) -> None:
         """Commit a new high-water mark; a lower one than before is refused."""
-        with self._transaction():
-            mark = self._one("SELECT reserved FROM originator_counter")
+        with self._file.transaction() as db:
+            mark = db.execute("SELECT reserved FROM originator_counter").fetchone()
             if mark is not None and _number(mark[0]) >= up_to:
                 raise StoreError(
-                    f"{self._path}: counters up to {_number(mark[0])} are reserved already, "
+                    f"{self._file.path}: counters up to {_number(mark[0])} are reserved already, "
                     f"{up_to} would give numbers out twice"
                 )
-            self._db.execute(
+            db.execute(
                 "INSERT INTO originator_counter VALUES (1, ?) "
                 "ON CONFLICT (id) DO UPDATE SET reserved = excluded.reserved",
                 (_octets(up_to),),
@@ -264,33 +151,29 @@ class SqliteStore:
 
     def commit(self, changes: Changes) -> None:
         """Store all that an input changes, as one."""
-        with self._transaction():
+        with self._file.transaction():
             self._apply(changes)
 
     def hold(self, changes: Changes) -> None:
         """Take what an input changes; it is durable when the next ``commit`` or ``flush`` is."""
-        with self._transaction(durable=False):
-            self._apply(changes)
-        self._held.append(changes)
+        self._file.hold(changes)
 
     @property
     def holds(self) -> bool:
         """Whether something is held."""
-        return bool(self._held)
+        return self._file.holds
 
     def flush(self) -> None:
         """Make durable what is held."""
-        if self._held:
-            with self._transaction():
-                pass
+        self._file.flush()
 
     def abandon(self) -> None:
         """Forget what is held, as a process that is killed does."""
-        self._held.clear()
-        self._lost_held = False
-        with self._mapped_errors():
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        self._file.abandon()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._file.db
 
     def _apply(self, changes: Changes) -> None:
         self._change_rows(changes.rows.items())
@@ -414,7 +297,7 @@ class SqliteStore:
 
     def offer(self) -> KnownOffer | None:
         """Return the newest route offer; None where none has come."""
-        row = self._read_one("SELECT octets, status, withdrawn FROM route_offer")
+        row = self._file.row("SELECT octets, status, withdrawn FROM route_offer")
         if row is None:
             return None
         octets, status, withdrawn = row
@@ -422,15 +305,17 @@ class SqliteStore:
             offer = RouteOffer.parse_untrusted(Reader(octets, "the stored route offer"))
             return KnownOffer(offer, RouteStatus(status), withdrawn=bool(withdrawn))
         except (TunnelError, ValueError) as error:
-            raise StoreError(f"{self._path}: the stored route offer is damaged: {error}") from None
+            raise StoreError(
+                f"{self._file.path}: the stored route offer is damaged: {error}"
+            ) from None
 
     def tunnel_rows(self) -> dict[str, bytes]:
         """Return the tunnel's own state."""
-        return dict(self._read_all("SELECT key, octets FROM tunnel"))
+        return dict(self._file.rows("SELECT key, octets FROM tunnel"))
 
     def answer(self, peer: bytes, originator_counter: int) -> CommandAnswer | None:
         """Return what a peer's command with this counter was answered; None where not known."""
-        row = self._read_one(
+        row = self._file.row(
             "SELECT content_digest, response FROM answers "
             "WHERE peer = ? AND originator_counter = ?",
             peer,
@@ -440,15 +325,15 @@ class SqliteStore:
 
     def labels(self) -> dict[int, str]:
         """Return the labels that were no fragments, by index."""
-        return dict(self._read_all("SELECT label_index, text FROM labels ORDER BY label_index"))
+        return dict(self._file.rows("SELECT label_index, text FROM labels ORDER BY label_index"))
 
     def count_received(self) -> int:
         """Return how many messages wait for the application."""
-        return int(self._read_one("SELECT count(*) FROM received")[0])
+        return int(self._file.row("SELECT count(*) FROM received")[0])
 
     def next_received(self, after: int) -> StoredMessage | None:
         """Return the message after the one with this number; None where there is none yet."""
-        row = self._read_one(
+        row = self._file.row(
             "SELECT number, ref, peer, message, received_at, route FROM received "
             "WHERE number > ? ORDER BY number LIMIT 1",
             after,
@@ -460,7 +345,7 @@ class SqliteStore:
 
     def next_alert(self) -> BuiltAlert | None:
         """Return the oldest alert that is to be sent; None where there is none."""
-        row = self._read_one(
+        row = self._file.row(
             "SELECT originator_counter, ref, fragment_index, attempt, peer, payload, octets "
             "FROM alerts ORDER BY number LIMIT 1"
         )
@@ -468,15 +353,15 @@ class SqliteStore:
 
     def alert_counters(self) -> set[int]:
         """Return the Originator Counters of all alerts that are to be sent."""
-        return {_number(row[0]) for row in self._read_all("SELECT originator_counter FROM alerts")}
+        return {_number(row[0]) for row in self._file.rows("SELECT originator_counter FROM alerts")}
 
     def count_outgoing(self) -> int:
         """Return how many sent messages have not ended."""
-        return int(self._read_one("SELECT count(*) FROM outgoing WHERE pending")[0])
+        return int(self._file.row("SELECT count(*) FROM outgoing WHERE pending")[0])
 
     def status(self, ref: str) -> MessageStatus | None:
         """Return where a sent message is; None where the reference is not known."""
-        row = self._read_one(_SELECT_STATUS, ref)
+        row = self._file.row(_SELECT_STATUS, ref)
         return None if row is None else _status_of(row)
 
 
@@ -496,11 +381,3 @@ def _status_of(row: Sequence[Any]) -> MessageStatus:
         receipt_expected=bool(expected),
         routes=number_to_routes(routes),
     )
-
-
-def _make_private_file(path: str) -> None:
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreError(f"{path}: cannot open or make the state file: {error}") from None

@@ -6,8 +6,6 @@ for as long as it is open.
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,11 +14,22 @@ import msgspec
 from dsrsp.errors import StorageError
 from dsrsp.openadr.core.state import VenState
 from gbcs.entity_id import EntityId
+from runner_io.state_file import StateErrors, StateFile
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS ven (device BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE ven (device BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 """
+_OWNER: Final = "DSRSP"
+_AGAIN: Final = "and the VENs will register again"
+_ERRORS: Final = StateErrors(
+    failed=StorageError,
+    in_use=StorageError,
+    one_at_a_time="stop it first",
+    other_owner="give the DSRSP's OpenADR face a file of its own",
+    other_format=f"go on with the version that wrote it, or move the file away, {_AGAIN}",
+    not_usable=f"restore it from a copy, or move it away, {_AGAIN}",
+)
 
 
 class VenStore:
@@ -34,36 +43,9 @@ class VenStore:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        try:
-            if path != ":memory:":
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"{path}: cannot open the OpenADR state file: {error}") from None
-        try:
-            self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _prepare(self) -> None:
-        try:
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _FORMAT):
-                raise StorageError(
-                    f"{self._path}: of another version of this program: go on with that, or move "
-                    "the file away, and the VENs will register again"
-                )
-            self._db.executescript(
-                f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT;"
-            )
-        except sqlite3.Error as error:
-            held = "another process works with it" if "locked" in str(error) else str(error)
-            raise StorageError(f"{self._path}: no usable OpenADR state: {held}") from None
+        self._file: StateFile[None] = StateFile(
+            path, schema=_SCHEMA, version=_FORMAT, owner=_OWNER, errors=_ERRORS
+        )
 
     def load(self) -> Iterator[tuple[EntityId, VenState]]:
         """Yield the state of each CEM.
@@ -72,12 +54,12 @@ class VenStore:
             StorageError: it cannot be read.
         """
         try:
-            for device, state in self._db.execute("SELECT device, state FROM ven"):
+            for device, state in self._file.rows("SELECT device, state FROM ven"):
                 yield EntityId(bytes(device)), msgspec.msgpack.decode(state, type=VenState)
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except msgspec.MsgspecError as error:
             raise StorageError(
-                f"{self._path}: the OpenADR state is damaged: {error}; move the file away, and the "
-                "VENs will register again"
+                f"{self._file.path}: the OpenADR state is damaged: {error}; move the file away, "
+                f"{_AGAIN}"
             ) from None
 
     def save(self, device: EntityId, state: VenState) -> None:
@@ -86,14 +68,12 @@ class VenStore:
         Raises:
             StorageError: it cannot be written.
         """
-        try:
-            self._db.execute(
+        with self._file.transaction() as db:
+            db.execute(
                 "INSERT OR REPLACE INTO ven (device, state) VALUES (?, ?)",
                 (device.octets, msgspec.msgpack.encode(state)),
             )
-        except sqlite3.Error as error:
-            raise StorageError(f"{self._path}: cannot write the OpenADR state: {error}") from None
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._file.close()

@@ -200,16 +200,16 @@ def test_second_opening_in_one_process_is_refused(store, path, world) -> None:
 
 def test_state_of_another_device_is_refused(world, path) -> None:
     world.store(path).close()
-    with pytest.raises(StoreError, match="another device"):
+    with pytest.raises(StoreError, match="give each device a state file"):
         SqliteStore(str(path), world.other_device_id, replay_window=4)
 
 
 def test_state_of_another_format_is_refused(world, path) -> None:
-    world.store(path).close()
-    with sqlite3.connect(path) as database:
-        database.execute("UPDATE facts SET value = '1' WHERE name = 'format'")
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as database:  # as formats 1 to 3 were
+        database.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
     database.close()
-    with pytest.raises(StoreError, match=r"another version.*counter_floor"):
+    with pytest.raises(StoreError, match=r"the version that wrote it.*counter_floor"):
         world.store(path)
 
 
@@ -217,12 +217,6 @@ def test_not_a_database(world, path) -> None:
     path.parent.mkdir()
     path.write_bytes(os.urandom(5000))
     with pytest.raises(StoreError, match="counter_floor"):
-        world.store(path)
-
-
-def test_folder_that_cannot_be_made(world, path) -> None:
-    path.parent.write_bytes(b"a file")
-    with pytest.raises(StoreError, match="cannot open or make"):
         world.store(path)
 
 
@@ -249,43 +243,3 @@ def test_what_is_held_is_seen_and_is_durable_with_the_next_commit(world, path) -
     store = world.store(path)
     assert set(store.tunnel_rows()) == {"flush", "commit", "b"}
     store.close()
-
-
-def test_an_input_that_cannot_be_stored_takes_nothing_held_with_it(world, store) -> None:
-    store.commit(Changes(received=(new_message(world),)))
-    store.hold(Changes(rows={"a": b"1"}))
-    for write in (store.hold, store.commit):
-        with pytest.raises(StoreError):  # the same message again
-            write(Changes(rows={"a": b"2"}, received=(new_message(world),)))
-        assert (store.tunnel_rows(), store.holds) == ({"a": b"1"}, True)
-    store.flush()
-    assert (store.tunnel_rows(), store.holds) == ({"a": b"1"}, False)
-
-
-def test_what_is_held_outlives_a_commit_that_fails(store, monkeypatch) -> None:
-    store.hold(Changes(rows={"a": b"1"}))
-
-    class Failing:
-        def __init__(self, db):
-            self._db = db
-            self.broken = True
-
-        def __getattr__(self, name):
-            return getattr(self._db, name)
-
-        def execute(self, statement, *values):
-            if self.broken and statement == "COMMIT":
-                self._db.execute("ROLLBACK")  # as SQLite may
-                raise sqlite3.OperationalError("disk I/O error")
-            return self._db.execute(statement, *values)
-
-    db = Failing(store._db)
-    monkeypatch.setattr(store, "_db", db)
-    for write in (store.flush, lambda: store.commit(Changes(rows={"b": b"2"}))):
-        with pytest.raises(StoreError, match="disk"):
-            write()
-        assert store.holds
-        assert store.tunnel_rows() == {"a": b"1"}
-    db.broken = False
-    store.flush()
-    assert (store.tunnel_rows(), store.holds) == ({"a": b"1"}, False)

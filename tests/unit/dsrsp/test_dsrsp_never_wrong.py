@@ -280,7 +280,7 @@ def run(world: Any, chance: random.Random) -> tuple[Edge, list[BaseException]]:
             store = FlakyStore(world.state, supplier_id=world.supplier)
             store.dcc = dcc
             # These processes end in order: what is not on the disk then is not lost.
-            store._db.execute("PRAGMA synchronous=OFF")
+            store._file.db.execute("PRAGMA synchronous=OFF")
             gateway = Gateway(
                 world.config(
                     response_timeout_s=60.0,

@@ -552,7 +552,7 @@ async def test_state_of_another_device_or_version_is_refused(
     with pytest.raises(cem.StoreError, match="register again"):
         OpenAdrVtn(config, system.up, device=str(DEVICE), vtn_id="V")  # type: ignore[arg-type]
     system.config["cem"]["state"] = ":memory:"
-    with pytest.raises(dsrsp.StorageError, match="no usable"):
+    with pytest.raises(dsrsp.StorageError, match="not a usable state file"):
         await system.start(dsrsp_too=True)
 
 

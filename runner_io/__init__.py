@@ -1,0 +1,1 @@
+"""What the runners of gateways and simulator share: nothing of the field, only this machine."""

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lab.study import networks, parameters
-from lab.study.agreement import agreement_table, own_time_table
+from lab.study.agreement import agreement_table, measured_table, own_time_table
 from lab.study.cases import Case
 from lab.study.findings import Results
 from lab.study.fit import distance, fit_fragments, fitted_times, read_fitted, write_fitted
@@ -184,14 +184,14 @@ def report(folder: Path) -> None:
 @study.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def agreement(folder: Path) -> None:
-    """Print how far the engines agree, and the software's own time, as tables in Markdown.
+    """Print how far the engines agree and what was measured live, as tables in Markdown.
 
     A distance above its limit stands in bold: one engine does not say what the other does. Where
     all agree, one row in twenty is above its limit by chance alone. Fewer than six pairs (CEMs
     times repetitions) have no limit: say repetitions = 6 or more.
     """
     results = Results(folder)
-    for table in (agreement_table(results), own_time_table(results)):
+    for table in (agreement_table(results), measured_table(results), own_time_table(results)):
         if table:
             click.echo(table + "\n")
 

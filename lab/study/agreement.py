@@ -231,9 +231,35 @@ def own_time_table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def measured_table(results: Results) -> str:
+    """Return what the live engine measured, as a table in Markdown; empty: it had no part."""
+    lines = []
+    for infos in results.groups().values():
+        info = infos[0]
+        if info.engine != "live":
+            continue
+        cells = [info.experiment, ", ".join(filter(None, (info.route, info.varied)))]
+        found = [results.latencies(infos, way) for way in ("down", "up")]
+        cells.append(" / ".join(f"{len(values):,}" for values in found))
+        for share in (0.5, 0.95):
+            quantiles = [
+                _time(float(np.quantile(values, share, method="higher"))) if len(values) else "none"
+                for values in found
+            ]
+            cells.append(" / ".join(quantiles))
+        lines.append(f"| {' | '.join(cells)} |")
+    head = [
+        "| measured live | route | messages down / up | half within | 95 % within |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
 def _number(value: float, pairs: int) -> str:
     return f"{value:.3f}" if math.isfinite(value) else f"none: {pairs} of {LEAST_PAIRS} pairs"
 
 
 def _time(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "never"
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.study import runner
+from lab.study.agreement import measured_table
 from lab.study.cases import Case, OwnTime
 from lab.study.engine import Engine, Surroundings
 from lab.study.engines import make_engine
@@ -160,6 +161,7 @@ def test_with_the_own_times_of_its_manifest_a_study_comes_out_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "make_engine", _engine)
+    monkeypatch.setattr(_Live, "runs", 0)
     study = _study(MEASURING + ASKING)
     first, other, again = (tmp_path / name for name in ("first", "other", "again"))
     run_study(study, first, RunSettings(workers=1))
@@ -183,6 +185,12 @@ def test_with_the_own_times_of_its_manifest_a_study_comes_out_the_same(
         ]
 
     assert modelled(again) == modelled(first) != modelled(other)
+    measured = measured_table(Results(first)).splitlines()[2:]
+    # The stand-in's messages of its first and third, and second and fourth run.
+    assert measured == [
+        "| own | 2b | 8 / 8 | 16.7 ms / 16.6 ms | 18.1 ms / 17.8 ms |",
+        "| asking | 2b | 8 / 8 | 16.9 ms / 16.8 ms | 18.8 ms / 18.4 ms |",
+    ]
 
 
 def test_a_file_without_own_times_is_an_error(tmp_path: Path) -> None:

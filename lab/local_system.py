@@ -214,8 +214,9 @@ class LocalSystem:
         with self.log(name).open("ab") as log:
             daemon.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-W", "error", "-m", "lab", name),
-                *("--config", str(daemon.config), *daemon.arguments),
-                stdin=asyncio.subprocess.DEVNULL,
+                *("--config", str(daemon.config), "--until-input-ends", *daemon.arguments),
+                # Whoever kills us ends this pipe, and with it the daemons.
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 pass_fds=[listener.fileno() for listener in daemon.listeners],
@@ -252,6 +253,8 @@ class LocalSystem:
         except TimeoutError:
             process.kill()
             code = await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         self._daemons[name].process = None
         return code
 

@@ -19,6 +19,7 @@ from smtunnel.errors import TunnelError
 
 EXIT_NO = 1
 EXIT_BAD_INPUT = 3
+EXIT_INTERRUPTED = 130
 
 # Loaded when first used, so that `smtunnel encode` and the list of commands load no aiohttp.
 _SUBCOMMANDS = {
@@ -123,7 +124,7 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return EXIT_INTERRUPTED
     except (LabError, GbcsError, TunnelError) as error:
         CommandFailed(str(error)).show()
         return EXIT_BAD_INPUT

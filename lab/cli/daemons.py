@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from lab.cli.route_2b import add_route_commands
 from lab.cli.talk import add_talk_commands, run_checked
 from lab.daemon import run_cem, run_dcc_sim, run_dsrsp
 
+_BLOCK_OCTETS = 65536
 _EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 _config_option = click.option(
@@ -33,6 +37,12 @@ _log_option = click.option(
     show_default=True,
     help="How much to say on standard error.",
 )
+_input_option = click.option(
+    "--until-input-ends",
+    is_flag=True,
+    help="Stop when standard input ends, too: for a program that starts this one and gives it a "
+    "pipe, which ends with that program, however that ends.",
+)
 
 
 def _start_logging(level: str) -> None:
@@ -47,8 +57,24 @@ def _start_logging(level: str) -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
+def _stop_when_input_ends() -> None:
+    """Let the end of standard input do what SIGTERM does."""
+
+    def wait() -> None:
+        while os.read(0, _BLOCK_OCTETS):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _daemon(
-    ctx: click.Context, work: Any, config_path: Path | None, example: str, print_example: bool
+    ctx: click.Context,
+    work: Any,
+    config_path: Path | None,
+    example: str,
+    print_example: bool,
+    until_input_ends: bool,
 ) -> None:
     if ctx.invoked_subcommand is not None:
         return
@@ -59,6 +85,8 @@ def _daemon(
         raise click.UsageError(
             "give --config FILE (see --example-config for one to start from), or a subcommand"
         )
+    if until_input_ends:
+        _stop_when_input_ends()
     run_checked(work(config_path))
 
 
@@ -77,6 +105,7 @@ def _daemon(
     help="A TOML file with faults that come at their times (see dcc_sim/core/faults.py).",
 )
 @_log_option
+@_input_option
 @click.pass_context
 def dcc_sim(
     ctx: click.Context,
@@ -85,6 +114,7 @@ def dcc_sim(
     duis_schema: Path | None,
     scenario: Path | None,
     log_level: str,
+    until_input_ends: bool,
 ) -> None:
     """Run the DCC simulator: services T, S and D, access control broker, devices.
 
@@ -105,7 +135,7 @@ def dcc_sim(
     async def work(path: Path) -> None:
         await run_dcc_sim(path, duis_schema=duis_schema, scenario=scenario)
 
-    _daemon(ctx, work, config_path, "dcc-sim.toml", example_config)
+    _daemon(ctx, work, config_path, "dcc-sim.toml", example_config, until_input_ends)
 
 
 dcc_sim.add_command(profiles)
@@ -115,9 +145,14 @@ dcc_sim.add_command(profiles)
 @_config_option
 @_example_option
 @_log_option
+@_input_option
 @click.pass_context
 def dsrsp(
-    ctx: click.Context, config_path: Path | None, example_config: bool, log_level: str
+    ctx: click.Context,
+    config_path: Path | None,
+    example_config: bool,
+    log_level: str,
+    until_input_ends: bool,
 ) -> None:
     """Run the DSRSP's gateway (DCC adaptor and tunnel), or talk to one that runs.
 
@@ -130,15 +165,22 @@ def dsrsp(
     The daemon prints one JSON line when it is ready and runs until SIGTERM or Ctrl-C.
     """
     _start_logging(log_level if ctx.invoked_subcommand is None else "error")
-    _daemon(ctx, run_dsrsp, config_path, "dsrsp.toml", example_config)
+    _daemon(ctx, run_dsrsp, config_path, "dsrsp.toml", example_config, until_input_ends)
 
 
 @click.group("cem", invoke_without_command=True)
 @_config_option
 @_example_option
 @_log_option
+@_input_option
 @click.pass_context
-def cem(ctx: click.Context, config_path: Path | None, example_config: bool, log_level: str) -> None:
+def cem(
+    ctx: click.Context,
+    config_path: Path | None,
+    example_config: bool,
+    log_level: str,
+    until_input_ends: bool,
+) -> None:
     """Run the CEM's gateway (device and tunnel end), or talk to one that runs.
 
     \b
@@ -150,7 +192,7 @@ def cem(ctx: click.Context, config_path: Path | None, example_config: bool, log_
     The daemon prints one JSON line when it is ready and runs until SIGTERM or Ctrl-C.
     """
     _start_logging(log_level if ctx.invoked_subcommand is None else "error")
-    _daemon(ctx, run_cem, config_path, "cem.toml", example_config)
+    _daemon(ctx, run_cem, config_path, "cem.toml", example_config, until_input_ends)
 
 
 add_talk_commands(dsrsp, cem)

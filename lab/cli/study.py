@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,18 +19,21 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
+from lab.cli.app import EXIT_INTERRUPTED, CommandFailed
 from lab.study import networks, parameters
 from lab.study.agreement import agreement_table, measured_table, own_time_table
 from lab.study.cases import Case
 from lab.study.findings import Results
 from lab.study.fit import distance, fit_fragments, fitted_times, read_fitted, write_fitted
 from lab.study.from_journals import tables_from_journals
+from lab.study.interruption import interruptible
 from lab.study.own_time import read_own_times
 from lab.study.report import write_report
-from lab.study.runner import RunSettings, quieten, run_study
+from lab.study.runner import RunSettings, Watcher, run_study
 from lab.study.study_file import cases_of, load_study, study_names, study_text, tried
+from lab.study.workers import quieten
 
 _PARAMETER_TABLES = (
     parameters.Study,
@@ -132,21 +137,78 @@ def run(
         None if own_times is None else read_own_times(own_times),
     )
     console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        manifest = run_study(loaded, out, settings, _Bars(progress))
+    try:
+        with interruptible(leaves=True), _watching(console) as watcher:
+            manifest = run_study(loaded, out, settings, watcher)
+    except KeyboardInterrupt:
+        raise _Interrupted(f"interrupted: nothing of this run is left in {out}") from None
     Console().print(f"{manifest['cases']} cases in {manifest['seconds']:.1f} s", soft_wrap=True)
     Console().print(f"SHA-256 of the tables: {manifest['results_sha256']}", soft_wrap=True)
     if not no_report:
-        with console.status("drawing the figures"):
-            page = write_report(out)
-        Console().print(f"Report: {page}", soft_wrap=True)
+        _draw(out)
+
+
+class _Interrupted(CommandFailed):
+    """Somebody ended the work: not an error."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def _draw(folder: Path, before: str = "") -> None:
+    """Write the report and say where; what was interrupted can be drawn later."""
+    try:
+        with interruptible(leaves=True), Console(stderr=True).status("drawing the figures"):
+            page = write_report(folder)
+    except KeyboardInterrupt:
+        raise _Interrupted(
+            f"interrupted: the tables in {folder} are whole, the report is not; "
+            f"`smtunnel study report {folder}` draws it"
+        ) from None
+    except OSError as error:
+        raise CommandFailed(
+            f"{folder}: the tables are whole, the report cannot be written: {error}; then "
+            f"`smtunnel study report {folder}` draws it"
+        ) from None
+    Console().print(f"{before}Report: {page}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _watching(console: Console) -> Iterator[Watcher]:
+    """Show how far a study is: bars on a terminal, elsewhere a line for each case."""
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    what = TextColumn(
+        "{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    )
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    bars = (BarColumn(bar_width=20), MofNCompleteColumn())
+    with Progress(what, *bars, *times, console=console, expand=True) as progress:
+        yield _Bars(progress)
+
+
+class _Lines:
+    """Says on standard error what is done: for logs, where a bar would be noise."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._cases = 0
+
+    def begin(self, cases: int) -> None:
+        """Say how many cases are to come."""
+        self._cases = cases
+        click.echo(f"cases: {cases}", err=True)
+
+    def case(self, case: Case) -> None:
+        """Say nothing: several cases begin at once."""
+
+    def part(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def end(self, case: Case, seconds: float) -> None:
+        """Say which case is done, and what it took."""
+        self._done += 1
+        click.echo(f"{self._done} of {self._cases}: {case.title} ({seconds:.1f} s)", err=True)
 
 
 class _Bars:
@@ -178,7 +240,7 @@ class _Bars:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def report(folder: Path) -> None:
     """Draw the figures and the page of results that exist."""
-    Console().print(f"Report: {write_report(folder)}", soft_wrap=True)
+    _draw(folder)
 
 
 @study.command()
@@ -217,9 +279,12 @@ def from_journals(journals: tuple[Path, ...], out: Path, name: str) -> None:
     the DCC also its own, which tells where the time went. Clocks must agree: latency is one
     machine's time minus another's.
     """
-    messages = tables_from_journals(journals, out, name)
-    page = write_report(out)
-    Console().print(f"{messages} messages. Report: {page}", soft_wrap=True)
+    try:
+        with interruptible(leaves=True):
+            messages = tables_from_journals(journals, out, name)
+    except KeyboardInterrupt:
+        raise _Interrupted(f"interrupted: nothing of this run is left in {out}") from None
+    _draw(out, f"{messages} messages. ")
 
 
 @study.command()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from lab.study.cases import Case
+from lab.study.errors import EngineError
 from lab.study.tables import Tables
 
 A = TypeVar("A")
@@ -33,7 +34,11 @@ class Surroundings:
     progress: Callable[[int, int], None] = _no_progress
 
     def map(self, work: Callable[[A], B], tasks: Iterable[A]) -> Iterator[B]:
-        """Do work on all tasks; yields the results in the tasks' order, few in memory at once."""
+        """Do work on all tasks; yields the results in the tasks' order, few in memory at once.
+
+        Raises:
+            EngineError: a process that worked on one has died.
+        """
         if self.executor is None:
             yield from map(work, tasks)
             return
@@ -45,6 +50,11 @@ class Surroundings:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
+        except BrokenExecutor:
+            raise EngineError(
+                "a worker process has died: killed from outside, or for want of memory; with "
+                "--workers 1 the study runs in one process"
+            ) from None
         finally:
             for future in waiting:
                 future.cancel()

@@ -38,7 +38,8 @@ from lab.study.parcels import (
     known_messages,
     network_seed,
 )
-from lab.study.script import play
+from lab.study.payloads import messages_of
+from lab.study.script import Ends, play
 from lab.study.stream_1_live import Stream1Ends
 from lab.study.tables import Tables
 
@@ -114,12 +115,7 @@ async def _run(case: Case, folder: Path, surroundings: Surroundings) -> list[dic
         cem = await stack.enter_async_context(system.control("cem"))
         ends = await stack.enter_async_context(_LiveEnds(system, dsrsp, cem, case))
         await ends.get_acquainted()
-        await play(
-            case,
-            ends,
-            lambda seconds: asyncio.sleep(seconds / scale),
-            lambda: surroundings.progress(1, 1),
-        )
+        await _play(case, ends, scale, surroundings)
     events = [
         {**event, "source": name}
         for name in _DAEMONS
@@ -139,14 +135,33 @@ async def _run_stream_1(
         keep=not case.route.connects_anew,
         make_proxy=lambda: _proxy(case, times),
     ) as ends:
-        await play(
-            case,
-            ends,
-            lambda seconds: asyncio.sleep(seconds / scale),
-            lambda: surroundings.progress(1, 1),
-        )
+        await _play(case, ends, scale, surroundings)
         await ends.settle()
     return sorted(ends.events, key=lambda event: float(event["t"]))
+
+
+async def _play(case: Case, ends: Ends, scale: float, surroundings: Surroundings) -> None:
+    messages = len(messages_of(case.workload, case.seed)) * case.workload.times
+    counted = _Counted(ends, messages, surroundings)
+    await play(case, counted, lambda seconds: asyncio.sleep(seconds / scale), lambda: None)
+
+
+class _Counted:
+    """Ends that tell how many messages are over."""
+
+    def __init__(self, ends: Ends, messages: int, surroundings: Surroundings) -> None:
+        self._ends = ends
+        self._messages = messages
+        self._surroundings = surroundings
+        self._over = 0
+        surroundings.progress(0, messages)
+
+    async def carry(self, cem: int, message: StoryMessage) -> bool:
+        """Send a message, see `lab.study.script.Ends`."""
+        arrived = await self._ends.carry(cem, message)
+        self._over += 1
+        self._surroundings.progress(self._over, self._messages)
+        return arrived
 
 
 async def _internet(case: Case, stack: AsyncExitStack) -> SlowProxy | None:

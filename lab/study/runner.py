@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,12 +19,13 @@ from lab.study.engine import Engine, Surroundings
 from lab.study.engines import make_engine
 from lab.study.errors import StudyError
 from lab.study.fit import FittedTimes
-from lab.study.interruption import sigterm_interrupts
+from lab.study.interruption import interruptible
 from lab.study.own_time import OwnTimes
 from lab.study.parameters import Study
 from lab.study.store import FORMAT, ResultWriter, machine
 from lab.study.study_file import cases_of, configuration_hash
 from lab.study.tables import Tables
+from lab.study.workers import worker_processes
 
 
 class Watcher(Protocol):
@@ -98,7 +97,7 @@ def run_study(
     times: list[dict[str, Any]] = []
     own_times = OwnTimes(settings.own_times)
     with (
-        sigterm_interrupts(),
+        interruptible(),
         ResultWriter(folder) as writer,
         _executor(settings) as (executor, workers),
     ):
@@ -156,11 +155,6 @@ class _CaseWork:
         return self.engine.run(case, Surroundings()), time.monotonic() - began
 
 
-def quieten() -> None:
-    """Silence warnings of gateways: what a bad network does stands in the results."""
-    logging.getLogger().addHandler(logging.NullHandler())
-
-
 @contextlib.contextmanager
 def _executor(settings: RunSettings) -> Iterator[tuple[Executor | None, int]]:
     if settings.dask is not None:
@@ -170,9 +164,7 @@ def _executor(settings: RunSettings) -> Iterator[tuple[Executor | None, int]]:
     if workers == 1:
         yield None, 1
         return
-    # A fresh interpreter each: what runs in this one (threads, sockets) is nobody else's business.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=quieten) as executor:
+    with worker_processes(workers) as executor:
         yield executor, workers
 
 

@@ -6,12 +6,15 @@ What the tables hold is the same octets on every run of the same study; what bel
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,44 +25,59 @@ import pyarrow.parquet
 
 from lab.study.cases import Case
 from lab.study.errors import StudyResultError
+from lab.study.interruption import signals_wait
 from lab.study.tables import COUNTER_MEANINGS, TABLES, Tables, build, schema
 
 FORMAT = 1
+MANIFEST = "manifest.json"
+UNFINISHED = "unfinished"
 _PACKAGES = ("smtunnel", "numpy", "pyarrow", "matplotlib", "msgspec", "cryptography")
 _ENGINE_TABLES = ("messages", "fragments", "counters", "histograms", "loads")
+_RESULTS = (
+    MANIFEST,
+    *(f"{name}.{kind}" for name in TABLES for kind in ("parquet", "csv")),
+    *("data-dictionary.md", "report.html", "findings.json", "figures"),
+)
 
 
 class ResultWriter:
     """Writes tables case by case; as a context manager.
 
+    They grow in a folder of their own, ``unfinished``, and are moved to their places when all are
+    whole, the manifest last: whoever finds a manifest finds all. What ends before leaves the folder
+    as it was.
+
     Args:
         folder: is made; must not hold results already.
 
-    Raises:
-        StudyResultError: it does, or cannot be written.
+    All of it raises:
+        StudyResultError: the folder holds results, is another study's at the moment, or cannot be
+            written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._unfinished = folder / UNFINISHED
+        self._is_ours = False
+        self._made: list[Path] = []
         self._parquet: dict[str, Any] = {}
         self._csv: dict[str, Any] = {}
         self._cases: list[Case] = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyResultError(f"{folder}: cannot be made: {error}") from None
-        if (folder / "manifest.json").exists() or (folder / "messages.parquet").exists():
-            raise StudyResultError(
-                f"{folder} holds results already: name another folder, or remove this one first"
-            )
 
     def __enter__(self) -> ResultWriter:
-        for name in _ENGINE_TABLES:
-            self._parquet[name] = pa.parquet.ParquetWriter(
-                self._folder / f"{name}.parquet", schema(name), compression="zstd"
-            )
-            plain = _plain(schema(name).empty_table())
-            self._csv[name] = pa.csv.CSVWriter(self._folder / f"{name}.csv", plain.schema)
+        try:
+            with self._told():
+                self._make_folder()
+                for name in _ENGINE_TABLES:
+                    self._parquet[name] = pa.parquet.ParquetWriter(
+                        self._unfinished / f"{name}.parquet", schema(name), compression="zstd"
+                    )
+                    plain = _plain(schema(name).empty_table())
+                    path = self._unfinished / f"{name}.csv"
+                    self._csv[name] = pa.csv.CSVWriter(path, plain.schema)
+        except BaseException:
+            self._drop()
+            raise
         return self
 
     def __exit__(
@@ -68,21 +86,59 @@ class ResultWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close()
+        self._drop()
+
+    def _make_folder(self) -> None:
+        folder = self._folder
+        for name in _RESULTS:
+            if (folder / name).exists():
+                raise StudyResultError(
+                    f"{folder} holds results already ({name}): name another folder, or remove "
+                    "this one first"
+                )
+        self._made = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._unfinished.mkdir()
+            self._is_ours = True
+        except FileExistsError:
+            raise StudyResultError(
+                f"{self._unfinished} exists: another study is writing there, or one was killed. "
+                "If none runs, remove it; else name another folder"
+            ) from None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # a full disk, a folder that may not be written, a name too long
+            raise StudyResultError(f"{self._folder}: cannot write results: {error}") from None
 
     def _close(self) -> None:
         for writers in (self._parquet, self._csv):
             while writers:
                 writers.popitem()[1].close()
 
+    def _drop(self) -> None:
+        """Take away what is not finished, and the folders that were made for it."""
+        while self._parquet or self._csv:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._close()
+        if self._is_ours:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # there are results in it
+                folder.rmdir()
+
     def add(self, case: Case, tables: Tables) -> None:
         """Write what a case gave; cases come in their order."""
         self._cases.append(case)
-        for name in _ENGINE_TABLES:
-            table = getattr(tables, name)
-            if len(table):
-                self._parquet[name].write_table(table)
-                self._csv[name].write_table(_plain(table))
+        with self._told():
+            for name in _ENGINE_TABLES:
+                table = getattr(tables, name)
+                if len(table):
+                    self._parquet[name].write_table(table)
+                    self._csv[name].write_table(_plain(table))
 
     def finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Write the table of cases, the data dictionary and the manifest, which comes last.
@@ -93,14 +149,19 @@ class ResultWriter:
         Returns:
             It, with the digest of the results.
         """
-        self._close()
-        cases = cases_table(self._cases)
-        pa.parquet.write_table(cases, self._folder / "cases.parquet", compression="zstd")
-        pa.csv.write_csv(cases, self._folder / "cases.csv")
-        (self._folder / "data-dictionary.md").write_text(data_dictionary(), encoding="utf-8")
-        manifest = manifest | {"results_sha256": results_digest(self._folder)}
-        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-        (self._folder / "manifest.json").write_text(text, encoding="utf-8")
+        with self._told():
+            self._close()
+            folder = self._unfinished
+            cases = cases_table(self._cases)
+            pa.parquet.write_table(cases, folder / "cases.parquet", compression="zstd")
+            pa.csv.write_csv(cases, folder / "cases.csv")
+            (folder / "data-dictionary.md").write_text(data_dictionary(), encoding="utf-8")
+            manifest = manifest | {"results_sha256": results_digest(folder)}
+            text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+            (folder / MANIFEST).write_text(text, encoding="utf-8")
+            with signals_wait():
+                for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST):
+                    path.rename(self._folder / path.name)
         return manifest
 
 
@@ -164,7 +225,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         StudyResultError: there is none, because the run did not end, or it is of another version.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,11 +1,9 @@
-"""The live engine: Stream 1 as real processes, and nothing left behind when it is interrupted."""
+"""The live engine: Stream 1 as real processes."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +23,6 @@ from lab.study.parameters import Route, Workload
 from lab.study.stream_1_live import Stream1Ends
 
 ROUND_TRIP_S = 0.04
-
-STUDY = """
-name = "interrupted"
-[[routes]]
-name = "2a"
-kind = "2a"
-[[workloads]]
-name = "one home"
-kind = "session"
-cems = 1
-[[networks]]
-name = "day"
-[[experiments]]
-name = "live"
-engines = ["live"]
-"""
-
-TELLING = """
-import sys
-from lab.cli.app import run
-from lab.local_system import LocalSystem
-
-start = LocalSystem.start
-
-async def telling(self, name):
-    await start(self, name)
-    print(self.pid(name), flush=True)
-
-LocalSystem.start = telling
-sys.exit(run(sys.argv[1:]))
-"""
 
 
 def assumed(value: Any) -> Parameter[Any]:
@@ -106,27 +73,3 @@ async def test_an_end_of_stream_1_that_dies_is_an_error(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(EngineError, match="has ended"):
             await ends.carry(0, message)
-
-
-async def test_a_study_ended_by_sigterm_leaves_no_process_behind(tmp_path: Path) -> None:
-    study = tmp_path / "study.toml"
-    study.write_text(STUDY, encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", TELLING, "study", "run", str(study)),
-        *("--out", str(tmp_path / "out"), "--workers", "1"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        pids = [int(await process.stdout.readline()) for _ in range(3)]
-        for pid in pids:
-            os.kill(pid, 0)
-        process.send_signal(signal.SIGTERM)
-        await process.communicate()
-    assert process.returncode == 130
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-    assert not list(tmp_path.glob("smtunnel-study-*"))

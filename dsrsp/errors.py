@@ -55,7 +55,7 @@ class UnknownMessage(DsrspError):
 
 
 class RouteNotOffered(DsrspError):
-    """Route 2b is not configured, or there is no offer to withdraw."""
+    """Route 2b is not configured, there is no offer to withdraw, or no number for a new one."""
 
 
 class GatewayNotRunning(DsrspError):

@@ -145,6 +145,10 @@ class Routes:
                 logger.error("route offers wait for the disk: %s", error)
                 await asyncio.sleep(self._config.retry_max_s)
                 continue
+            except RouteNotOffered as error:
+                logger.error("%s", error)
+                del self._to_consider[next(iter(self._to_consider))]
+                continue
             except Exception:
                 # A fault of ours with one CEM must not keep the others from their offers.
                 device = next(iter(self._to_consider))

@@ -17,6 +17,8 @@ MAX_ADDRESSES: Final = 8
 MAX_ADDRESS_CHARS: Final = 255
 MAX_PINS: Final = 4
 PIN_OCTETS: Final = 32
+LAST_OFFER: Final = 2**32 - 1
+"""The highest number of an offer: when it is withdrawn, any other is newer."""
 
 
 class _Field(enum.IntEnum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from smtunnel.control import Record
-from smtunnel.routes import RouteAnswer, RouteOffer, RouteStatus, RouteWithdrawn
+from smtunnel.routes import LAST_OFFER, RouteAnswer, RouteOffer, RouteStatus, RouteWithdrawn
 
 Judge: TypeAlias = Callable[[RouteOffer, float], RouteStatus]
 """Says whether an offer can be followed at a time, in seconds since 1970, or why not."""
@@ -35,6 +35,10 @@ class KnownOffer:
     def followed(self) -> bool:
         """Whether it is the one to follow."""
         return self.status is RouteStatus.ACCEPTED and not self.withdrawn
+
+
+def _ends_numbers(known: KnownOffer) -> bool:
+    return known.withdrawn and known.offer.offer == LAST_OFFER
 
 
 class Offers:
@@ -81,7 +85,7 @@ class Offers:
     def _receive(
         self, known: KnownOffer | None, offer: RouteOffer, now: float
     ) -> tuple[KnownOffer, RouteAnswer]:
-        if known is not None and offer.offer < known.offer.offer:
+        if known is not None and offer.offer < known.offer.offer and not _ends_numbers(known):
             return known, RouteAnswer(offer.offer, RouteStatus.OUT_OF_DATE)
         if known is not None and offer.offer == known.offer.offer:
             # It came again: its answer was lost.

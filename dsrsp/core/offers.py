@@ -1,7 +1,8 @@
 """Route offers: what each CEM was offered, what it said, and what it is to be told next.
 
 Every offer has a number of its own for each CEM, rising also over restarts and over a lost state:
-it is at least the time of offering. Older offers stay good until they end, for a CEM that has not
+it is at least the time of offering, in this century. When the last number is used, numbers begin
+again after its withdrawal. Older offers stay good until they end, for a CEM that has not
 seen the newest yet; a withdrawal ends all of them.
 """
 
@@ -15,8 +16,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
+from dsrsp.errors import RouteNotOffered
 from gbcs.entity_id import EntityId
-from smtunnel.routes import RouteAnswer, RouteOffer, RouteStatus
+from smtunnel.routes import LAST_OFFER, RouteAnswer, RouteOffer, RouteStatus
 
 AGAIN_AFTER_S: Final = 21_600.0
 """An offer without an answer is made again after so long, in seconds: longer than the tunnel tries
@@ -25,7 +27,8 @@ to deliver one."""
 RENEWED_BEFORE_END: Final = 0.25
 """The last part of an offer's time in which it is renewed."""
 
-_MAX_NUMBER: Final = 2**32 - 1
+_LAST_BY_DATE: Final = LAST_OFFER - 2**24
+"""A clock that says more, in July 2105, gives no numbers: set wrong once, it would use them up."""
 
 
 class OfferState(enum.Enum):
@@ -65,6 +68,16 @@ class RouteRecord:
     by_hand: bool = False
 
 
+def _ends_numbers(record: RouteRecord) -> bool:
+    """Tell whether numbers begin again after this one."""
+    return record.number == LAST_OFFER and record.state is OfferState.WITHDRAWN
+
+
+def _age(record: RouteRecord) -> tuple[bool, int]:
+    """Sort older offers before newer ones."""
+    return not _ends_numbers(record), record.number
+
+
 def terms_of(offer: RouteOffer) -> bytes:
     """Return what is equal for offers that say the same at different times."""
     return sha256(replace(offer, offer=0, not_before=0, not_after=1).build_body()).digest()
@@ -80,7 +93,7 @@ class Offers:
     def __init__(self, records: Iterable[RouteRecord]) -> None:
         self._records: dict[EntityId, list[RouteRecord]] = {}
         self._due: list[tuple[float, bytes]] = []
-        for record in sorted(records, key=lambda record: record.number):
+        for record in sorted(records, key=_age):
             self.remember(record)
 
     def devices(self) -> list[EntityId]:
@@ -93,10 +106,22 @@ class Offers:
         return records[-1] if records else None
 
     def next_number(self, device: EntityId, now: float) -> int:
-        """Return the number of a CEM's next offer."""
+        """Return the number of a CEM's next offer.
+
+        Raises:
+            RouteNotOffered: the last number is used, and that offer is not withdrawn.
+        """
         newest = self.newest(device)
-        number = int(now) if newest is None else max(newest.number + 1, int(now))
-        return min(max(number, 1), _MAX_NUMBER)
+        dated = int(now) if 1 <= now <= _LAST_BY_DATE else 1
+        if newest is None or _ends_numbers(newest):
+            return dated
+        if newest.number < LAST_OFFER:
+            return max(newest.number + 1, dated)
+        raise RouteNotOffered(
+            f"the numbers of route offers to {device} are used up: its last is {LAST_OFFER}, made "
+            "when the clock here said 2106 or later. Withdraw that one and offer again, then they "
+            f"begin anew: smtunnel dsrsp route withdraw --to {device}"
+        )
 
     def remember(self, record: RouteRecord) -> None:
         """Take over a record that is stored: a new offer, or an offer's new state."""
@@ -105,7 +130,11 @@ class Offers:
             records[-1] = record
         else:
             # Of what has ended by the time of a newer one nobody asks any more.
-            kept = [old for old in records if old.not_after > record.offered_at]
+            kept = [
+                old
+                for old in records
+                if old.not_after > record.offered_at and not _ends_numbers(old)
+            ]
             self._records[record.device] = [*kept, record]
         due = self._due_at(record)
         if due < math.inf:
@@ -147,6 +176,9 @@ class Offers:
             return True
         if newest.state is OfferState.WITHDRAWN:
             return not newest.by_hand
+        if newest.offered_at > now + AGAIN_AFTER_S:
+            # The clock was far ahead then: the CEM waits for a day that does not come.
+            return True
         return newest.terms != terms or now >= self._due_at(newest)
 
     def wants_withdrawal(self, device: EntityId, now: float) -> bool:

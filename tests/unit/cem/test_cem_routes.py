@@ -5,7 +5,7 @@ from __future__ import annotations
 from cem.core.routes import KnownOffer, Offers
 from cem.route_2b.offers import judge_offer
 from smtunnel.records import CapabilitiesWanted
-from smtunnel.routes import RouteAnswer, RouteOffer, RouteStatus, RouteWithdrawn
+from smtunnel.routes import LAST_OFFER, RouteAnswer, RouteOffer, RouteStatus, RouteWithdrawn
 
 NOW = 1_800_000_000.0
 
@@ -58,6 +58,14 @@ def test_a_withdrawal_is_of_the_offer_that_it_names() -> None:
     assert book.followed is None
     assert book.hear([RouteWithdrawn(5)], NOW) == (None, [])
     assert book.hear([offer(5)], NOW) == (None, [RouteAnswer(5, RouteStatus.OUT_OF_DATE)])
+
+
+def test_after_the_withdrawal_of_the_last_number_any_is_newer() -> None:
+    book = offers(KnownOffer(offer(LAST_OFFER), RouteStatus.ACCEPTED))
+    assert book.hear([offer(4)], NOW) == (None, [RouteAnswer(4, RouteStatus.OUT_OF_DATE)])
+    kept, answers = book.hear([RouteWithdrawn(LAST_OFFER), offer(4)], NOW)
+    assert kept == KnownOffer(offer(4), RouteStatus.ACCEPTED)
+    assert answers == [RouteAnswer(4, RouteStatus.ACCEPTED)]
 
 
 def test_other_settings_are_another_answer() -> None:

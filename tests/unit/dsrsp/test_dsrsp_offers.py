@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from dsrsp.core.offers import AGAIN_AFTER_S, Offers, OfferState, RouteRecord, terms_of
+from dsrsp.errors import RouteNotOffered
 from gbcs import EntityId
-from smtunnel.routes import RouteAnswer, RouteOffer, RouteStatus
+from smtunnel.routes import LAST_OFFER, RouteAnswer, RouteOffer, RouteStatus
 
 DEVICE = EntityId(bytes(7) + b"\x01")
 OTHER = EntityId(bytes(7) + b"\x02")
@@ -124,3 +127,32 @@ def test_terms_are_what_an_offer_says_beside_number_and_times() -> None:
         {"versions": (1, 2)},
     ):  # fmt: skip
         assert terms_of(replace(offer, **change)) != terms_of(offer)
+
+
+@pytest.mark.parametrize("wrong", [2.0**32, 2.0**40, 2.0**32 - 2, -5.0])
+def test_a_clock_that_was_wrong_once_uses_no_numbers_up(wrong: float) -> None:
+    offers = Offers([record(int(NOW))])
+    number = offers.next_number(DEVICE, wrong)
+    assert number == int(NOW) + 1
+    offers.remember(record(number, wrong))
+    assert offers.next_number(DEVICE, NOW) == number + 1
+    assert offers.wants_offer(DEVICE, b"terms", NOW)
+    assert offers.next_number(OTHER, wrong) == 1
+
+
+def test_when_the_last_number_is_used_they_begin_again_after_its_withdrawal() -> None:
+    offers = Offers([record(LAST_OFFER - 1)])
+    assert offers.next_number(DEVICE, NOW) == LAST_OFFER
+    offers.remember(record(LAST_OFFER))
+    with pytest.raises(RouteNotOffered, match=f"route withdraw --to {DEVICE}"):
+        offers.next_number(DEVICE, NOW)
+    last = record(LAST_OFFER, state=OfferState.WITHDRAWN, by_hand=True)
+    offers.remember(last)
+    number = offers.next_number(DEVICE, NOW)
+    assert number == int(NOW)
+    offers.remember(record(number))
+    # Also in a process that has it from the store.
+    for known in (offers, Offers([record(number), last]), Offers([last, record(number)])):
+        assert known.newest(DEVICE) == record(number)
+        assert known.check(DEVICE, number, NOW) is None
+        assert known.next_number(DEVICE, NOW) == number + 1

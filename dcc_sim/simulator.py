@@ -37,6 +37,7 @@ from gbcs.duis import Schema
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
+from http_listening import listen_reason
 
 _LOG = logging.getLogger("dcc_sim")
 
@@ -292,9 +293,6 @@ def _listen(stack: AsyncExitStack, given: socket.socket | None, listen: str) -> 
     try:
         listener = socket.create_server((host, int(port)), family=family)
     except OSError as error:
-        # socket's own text says the address once more; a name that is not found has no number.
-        number = error.errno or 0
-        word = os.strerror(number) if number > 0 else str(error)
-        raise ConfigError(f"cannot listen on {listen}: {word}") from None
+        raise ConfigError(f"cannot listen on {listen}: {listen_reason(error)}") from None
     stack.callback(listener.close)
     return listener

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 
 import aiohttp
 
@@ -21,16 +19,3 @@ def connect_reason(error: Exception) -> str:
         if isinstance(cause, ConnectionError) and cause.errno:
             return os.strerror(cause.errno)
     return str(error) or type(error).__name__
-
-
-def listen_reason(error: OSError) -> str:
-    """Return why a port cannot be listened on, in few words.
-
-    asyncio and socket repeat the address, each in its own way, around the system's word.
-    """
-    if error.errno is None or isinstance(error, socket.gaierror):
-        return error.strerror or str(error)
-    reason = os.strerror(error.errno)
-    if error.errno == errno.EADDRINUSE:
-        return f"{reason}: another program has that port, or this one runs already"
-    return reason

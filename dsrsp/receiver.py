@@ -14,11 +14,10 @@ from typing import Final
 
 from aiohttp import web
 
-from dsrsp.connecting import listen_reason
 from dsrsp.errors import ConfigurationError
 from dsrsp.posted import Receive, take_posted
 from gbcs.duis import MAX_DUIS_OCTETS
-from http_listening import quiet_logger
+from http_listening import listen_reason, quiet_logger
 
 _BODY_TIMEOUT_S: Final = 10.0
 

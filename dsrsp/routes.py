@@ -28,6 +28,7 @@ from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, Randomness, Signer
 from gbcs.route_2b import Route2bMessage, payload_capacity, sign_route_2b
 from gbcs.route_2b_texts import CloseCode, build_try_later
+from http_listening import listen_reason
 from smtunnel.limits import message_octets_within
 from smtunnel.outbound import CONTROL_REF
 from smtunnel.routes import RouteAnswer, RouteWithdrawn
@@ -108,7 +109,9 @@ class Routes:
             try:
                 await self._server.start(listener)
             except OSError as error:
-                raise ConfigurationError(f"route 2b cannot listen: {error}") from None
+                raise ConfigurationError(
+                    f"route 2b cannot listen: {listen_reason(error)}"
+                ) from None
         for device in (*self._tunnel.known_devices(), *self._offers.devices()):
             self._to_consider[device] = None
         self._task = asyncio.create_task(self._make_offers(), name="dsrsp route offers")

@@ -8,6 +8,7 @@ and no port that other machines reach without a way to tell who calls.
 from http_listening.addresses import (
     ListeningError,
     StrangersCouldSpeak,
+    listen_reason,
     server_tls,
     split_address,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "ListeningError",
     "StrangersCouldSpeak",
     "fingerprint",
+    "listen_reason",
     "quiet_logger",
     "read_payload",
     "read_some",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
+import socket
 import ssl
 
 
@@ -66,3 +69,16 @@ def server_tls(certificate: str | None, key: str | None, ca: str | None) -> ssl.
     except (OSError, ssl.SSLError) as error:
         raise ListeningError(f"must be PEM files that fit: {error}") from None
     return context
+
+
+def listen_reason(error: OSError) -> str:
+    """Return why a port cannot be listened on, in few words.
+
+    asyncio and socket repeat the address, each in its own way, around the system's word.
+    """
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    reason = os.strerror(error.errno)
+    if error.errno == errno.EADDRINUSE:
+        return f"{reason}: another program has that port, or this one runs already"
+    return reason

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from aiohttp import hdrs, web
 
-from http_listening.addresses import ListeningError
+from http_listening.addresses import ListeningError, listen_reason
 from http_listening.bodies import read_body
 from http_listening.connections import Connection
 from http_listening.logs import RefusalLog, quiet_logger
@@ -117,7 +117,7 @@ class LimitedServer:
             self._listeners = await self._bind()
         except OSError as error:
             await self._runner.cleanup()
-            raise ListeningError(f"cannot listen: {error}") from None
+            raise ListeningError(f"cannot listen: {listen_reason(error)}") from None
         self.address = self._listeners[0].getsockname()[:2]
         self._accepting = [
             asyncio.create_task(self._accept(listener), name="accept")

@@ -30,14 +30,13 @@ import dsrsp
 from cem.link import websocket_connector
 from cem.route_2b.dialling import websocket_dialler
 from dcc_sim.profile_files import is_profile_path
-from dsrsp.connecting import listen_reason
 from dsrsp.http_signer import HttpSigner
 from dsrsp.route_2b import Route2bServerConfig
 from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
 from gbcs.ports import Journal, NullJournal
-from http_listening import quiet_logger
+from http_listening import listen_reason, quiet_logger
 from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
 from lab.control import (
     AskableGateway,

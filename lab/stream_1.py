@@ -18,6 +18,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from http_listening import listen_reason
 from lab.errors import DemoError, KeyFolderError
 
 SERVER_NAME: Final = "vtn"
@@ -108,7 +109,9 @@ class Answerer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise DemoError(f"cannot listen on {self._host}:{self._port}: {error}") from None
+            raise DemoError(
+                f"cannot listen on {self._host}:{self._port}: {listen_reason(error)}"
+            ) from None
         return self
 
     async def __aexit__(

@@ -11,6 +11,7 @@ import click
 from aiohttp import web
 
 from gbcs.certificates import Role
+from http_listening import listen_reason
 from lab.cli.talk import run_checked
 from lab.config import load_config
 from lab.control import load_or_make_token
@@ -97,6 +98,6 @@ async def _serve(config_path: Path) -> None:
             announce_ready("signing", port=runner.addresses[0][1])
             await stop.wait()
         except OSError as error:
-            raise ConfigError(f"cannot listen on {config.listen}: {error}") from None
+            raise ConfigError(f"cannot listen on {config.listen}: {listen_reason(error)}") from None
         finally:
             await asyncio.shield(runner.cleanup())

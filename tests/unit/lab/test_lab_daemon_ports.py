@@ -12,8 +12,8 @@ import pytest
 from cem.core.routes import KnownOffer
 from cem.ports import Changes
 from cem.store import SqliteStore
-from dsrsp.connecting import listen_reason
 from gbcs import EntityId
+from http_listening import listen_reason
 from lab.daemon import run_cem
 from lab.errors import ConfigError
 from lab.pki_files import write_test_pki

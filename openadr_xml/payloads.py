@@ -68,6 +68,7 @@ _SIGNATURE: Final = f"{{{XML_SIGNATURE}}}Signature"
 _RESPONSE: Final = f"{{{EI}}}eiResponse"
 _REQUEST_ID: Final = f"{{{PYLD}}}requestID"
 _CREATED: Final = f"{{{EI}}}createdDateTime"
+_IDENTITIES: Final = ("venID", "vtnID", "registrationID")
 _ABOUT: Final = ("eiTarget", "reportSubject", "reportDataSource")
 """Elements in which a venID says whom something is about, and not who speaks."""
 _DURATION: Final = re.compile(
@@ -184,6 +185,7 @@ def parse_untrusted_payload(octets: bytes) -> Payload:
     )
     response = next(scope.iterchildren(_RESPONSE), None)
     description = f"{{{EI}}}responseDescription"
+    identities = _identities(element)
     return Payload(
         octets=octets,
         kind=kind,
@@ -192,9 +194,9 @@ def parse_untrusted_payload(octets: bytes) -> Payload:
         answered_request_id=_answered(scope, response),
         response_code=0 if response is None else _code(response),
         response_description="" if response is None else _text(response, description),
-        ven_id=_identity(element, "venID"),
-        vtn_id=_identity(element, "vtnID"),
-        registration_id=_identity(element, "registrationID"),
+        ven_id=identities["venID"],
+        vtn_id=identities["vtnID"],
+        registration_id=identities["registrationID"],
         opt_id=_text(element, f"{{{EI}}}optID"),
         report_request_ids=_report_request_ids(element),
         events=tuple(_events(element)),
@@ -242,21 +244,25 @@ def _content(element: etree._Element) -> str:
     return "".join((element.text or "", *(child.tail or "" for child in element))).strip()
 
 
-def _identity(element: etree._Element, name: str) -> str:
-    """Return who a payload says that it is from, or about: one text, wherever it stands.
+def _identities(element: etree._Element) -> dict[str, str]:
+    """Return who a payload says that it is from, or about: one text of each, wherever it stands.
 
     Other readers may look for it at another place, or without its namespace: a payload that
     names two would be one party's here and another's there.
     """
-    named = {
-        _content(found)
-        for found in element.iter(f"{{*}}{name}")
-        if not any(etree.QName(parent).localname in _ABOUT for parent in found.iterancestors())
-    }
-    named.discard("")
-    if len(named) > 1:
-        raise PayloadRefused(f"it names more than one {name}")
-    return named.pop() if named else ""
+    named: dict[str, set[str]] = {name: set() for name in _IDENTITIES}
+    about = 0
+    for event, found in etree.iterwalk(element, events=("start", "end")):
+        name = str(found.tag).rpartition("}")[2]
+        if name in _ABOUT:
+            about += 1 if event == "start" else -1
+        elif name in named and event == "start" and not about:
+            named[name].add(_content(found))
+    for name, texts in named.items():
+        texts.discard("")
+        if len(texts) > 1:
+            raise PayloadRefused(f"it names more than one {name}")
+    return {name: texts.pop() if texts else "" for name, texts in named.items()}
 
 
 def _code(response: etree._Element) -> int:

@@ -7,6 +7,7 @@ are refused for a while; the process is killed at any moment, also in the middle
 from __future__ import annotations
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -74,8 +75,43 @@ class Sent:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Process:
+    """What ends all at once: a dead process writes nothing and sends nothing."""
+
+    def __init__(self, disk: Disk, tunnel: Tunnel) -> None:
+        self.death = asyncio.get_running_loop().create_future()
+        self._disk = disk
+        self._tunnel = tunnel
+        self.load = disk.load
+        self.new_ref = tunnel.new_ref
+        self.handle = tunnel.handle
+        self.received = tunnel.received
+
+    @property
+    def alive(self) -> bool:
+        return not self.death.done()
+
+    def die(self) -> None:
+        if self.alive:
+            self.death.set_result(None)
+
+    def save(self, state: FaceState) -> None:
+        if self.alive:
+            self._disk.octets = msgspec.msgpack.encode(state)
+
+    async def send(self, octets: bytes, *, priority: int, ref: str) -> Any:
+        if self.alive:
+            fault, self._tunnel.fault = self._tunnel.fault, ""
+            if fault != "killed before":
+                self._tunnel.take(octets, ref, fault)
+            if not fault.startswith("killed"):
+                return self.handle(ref)
+            self.die()
+        return await asyncio.Event().wait()
+
+
 class Disk:
-    """A store of the face's state that outlives the process."""
+    """Where the face's state outlives the process."""
 
     def __init__(self) -> None:
         binding = Binding(ven_id="VEN", registration_id="REG")
@@ -83,9 +119,6 @@ class Disk:
 
     def load(self) -> FaceState:
         return msgspec.msgpack.decode(self.octets, type=FaceState)
-
-    def save(self, state: FaceState) -> None:
-        self.octets = msgspec.msgpack.encode(state)
 
 
 class Tunnel:
@@ -97,7 +130,6 @@ class Tunnel:
         self.lost: set[int] = set()
         self.way_s = 0.0
         self.fault = ""
-        self.killed = asyncio.Event()
         self._refs = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,23 +137,15 @@ class Tunnel:
         self._refs += 1
         return f"m{self._refs}"
 
-    async def send(self, octets: bytes, *, priority: int, ref: str) -> Any:
-        fault, self.fault = self.fault, ""
+    def take(self, octets: bytes, ref: str, fault: str) -> None:
         if fault == "full":
             raise QueueFull("full")
-        if fault == "killed before":
-            await self._die()
         if ref not in self.messages:
             self.messages[ref] = Sent()
-            task = asyncio.create_task(self._cross(ref, octets, self.way_s, fails=fault == "fails"))
-            self._tasks.add(task)
-        if fault == "killed after":
-            await self._die()
-        return self.handle(ref)
-
-    async def _die(self) -> None:
-        self.killed.set()
-        await asyncio.Event().wait()
+            # What is tried again may be faster than the first try.
+            way_s, self.way_s = self.way_s, 0.0
+            crossing = self._cross(ref, octets, way_s, fails=fault == "fails")
+            self._tasks.add(asyncio.create_task(crossing))
 
     async def _cross(self, ref: str, octets: bytes, way_s: float, *, fails: bool) -> None:
         await asyncio.sleep(way_s)
@@ -147,30 +171,25 @@ class Home:
     def __init__(self) -> None:
         self.disk = Disk()
         self.tunnel = Tunnel()
-        self.asking: asyncio.Task[Any] | None = None
-        self.reaper = asyncio.create_task(self._reap())
         self.start()
+        self.reaper = asyncio.create_task(self._reap())
 
     def start(self) -> None:
+        self.process = Process(self.disk, self.tunnel)
         self.desk = Desk(
             OpenAdrConfig(patience_s=0.5),
-            self.tunnel,  # type: ignore[arg-type]
-            self.disk,  # type: ignore[arg-type]
+            self.process,  # type: ignore[arg-type]
+            self.process,  # type: ignore[arg-type]
             vtn_id="V",
             clock=virtual_clock,
         )
         self.desk.start()
 
     async def _reap(self) -> None:
-        """Kill the process where the tunnel says so, and start it again."""
+        """Start a process again that has died."""
         while True:
-            await self.tunnel.killed.wait()
-            self.tunnel.killed.clear()
-            kept = self.disk.octets
-            if self.asking is not None:
-                self.asking.cancel()
+            await self.process.death
             await self.desk.stop()
-            self.disk.octets = kept
             self.start()
 
     async def say(self, octets: bytes) -> None:
@@ -178,12 +197,15 @@ class Home:
         payload = parse_untrusted_payload(octets)
         async with asyncio.timeout(10_000):
             while True:
-                self.asking = asyncio.create_task(self.desk.ask(payload, payload.service, ""))
-                await asyncio.wait({self.asking})
-                if not self.asking.cancelled():
-                    said = parse_untrusted_payload(self.asking.result().octets)
+                process = self.process
+                asking = asyncio.create_task(self.desk.ask(payload, payload.service, ""))
+                await asyncio.wait({asking, process.death}, return_when=FIRST_COMPLETED)
+                if process.alive:
+                    said = parse_untrusted_payload(asking.result().octets)
                     if said.succeeded or "no answer" in said.response_description:
                         return
+                # A dead process gives no answer.
+                asking.cancel()
                 await asyncio.sleep(1.0)
 
     async def end(self) -> None:
@@ -213,7 +235,7 @@ async def live(acts: list[Act]) -> None:
         home.tunnel.fault = "" if act.fault == "kill" else act.fault
         await home.say((opt if act.is_opt else created_event)(number, act.names))
         if act.fault == "kill":
-            home.tunnel.killed.set()
+            home.process.die()
         await asyncio.sleep(act.then_s)
     await asyncio.sleep(100_000)
     assert not home.desk.face.order.held, "all that was held has gone"

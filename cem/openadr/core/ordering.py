@@ -25,17 +25,17 @@ IsOver = Callable[[str], bool]
 def subjects_of(payload: Payload) -> tuple[str, ...]:
     """Return what a message of the VEN says something about that a later one can change.
 
-    A registration is not among them: its registrationID tells the DSRSP which one is newer.
+    Only where the VTN cannot tell by itself which one is newer: answers to different versions of
+    an event differ by modificationNumber, registrations by registrationID, and what answers a
+    request of the VTN names it. Holding has its price, the time until the receipt comes.
     """
     found: list[str] = []
     if payload.kind in ("oadrCreatedEvent", "oadrCreateOpt"):
-        found += [f"event {event.event_id}" for event in payload.events]
+        found += [f"event {e.event_id} version {e.modification_number}" for e in payload.events]
     if payload.kind in ("oadrCreateOpt", "oadrCancelOpt"):
         found.append(f"opt {payload.opt_id}")
     if payload.kind in ("oadrCreateReport", "oadrCancelReport"):
         found += [f"report {name}" for name in payload.report_request_ids]
-    if payload.kind in ("oadrCreatedReport", "oadrCanceledReport"):
-        found.append("reports in progress")  # both list all of them
     if payload.kind == "oadrRegisterReport":
         found.append("reports offered")
     return tuple(dict.fromkeys(found))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from cem.openadr import OpenAdrConfig
 from cem.openadr.core.face import Answer, Face, Forward, Reaction, Wait
+from cem.openadr.core.ordering import MAX_HELD, MAX_UNCONFIRMED, Order
 from cem.openadr.core.state import FaceState
 from openadr_xml import Payload
 
+START = datetime(2026, 11, 21, 18, tzinfo=UTC)
 Read = Callable[[bytes], Payload]
 
 
@@ -211,3 +214,62 @@ def test_counting_who_waits_leaves_nothing_behind(home: Home) -> None:
         home.face.watch(str(number), +1)
         home.face.watch(str(number), -1)
     assert not home.face._watched
+
+
+def ordered(home: Home, octets: bytes) -> Forward:
+    """Send what the gateway has not confirmed before something else is asked."""
+    home.sent += 1
+    reaction = home.ask(octets)
+    assert isinstance(reaction, Forward)
+    home.face.begun(reaction, f"m{home.sent}", "", home.now)
+    home.face.sent(reaction, f"m{home.sent}")
+    return reaction
+
+
+def test_what_waits_for_what(home: Home, xml: Any) -> None:
+    over: set[str] = set()
+    home.face.order = Order(home.face.state, over.__contains__)
+    assert ordered(home, xml.created_event("E1")).after == ()
+    opt_out = xml.created_event("E1").replace(b"optIn", b"optOut")
+    assert ordered(home, opt_out).after == ("m2",), "another answer to the same version"
+    assert ordered(home, xml.created_event("E1")).after == ("m3",), "it changes its mind again"
+    assert ordered(home, xml.created_event("E2")).after == (), "another event"
+    assert ordered(home, xml.created_event("E1", 1)).after == (), "its number tells it is newer"
+    assert ordered(home, xml.register_report("r7")).after == ()
+    later = xml.register_report("r8", START + timedelta(hours=1))
+    assert ordered(home, later.replace(b">spec<", b">other<")).after == ("m7",)
+    assert ordered(home, xml.create_report("RR1", "c9")).after == ()
+    assert ordered(home, xml.cancel_report("RR1", "c10")).after == ("m9",)
+    for free in (xml.update_report("u1"), xml.canceled_report("c1"), xml.cancel_registration("c")):
+        assert ordered(home, free).after == ()
+    assert home.face.status()["held_for_order"] == [
+        "oadrCreatedEvent",
+        "oadrCreatedEvent",
+        "oadrRegisterReport",
+        "oadrCancelReport",
+    ]
+    over |= {"m2", "m7", "m9"}
+    assert ordered(home, opt_out).after == ("m4",), "what is held is before it, too"
+
+
+def test_only_so_much_is_held(home: Home, xml: Any) -> None:
+    home.face.order = Order(home.face.state, lambda ref: False)
+    says = (xml.created_event("E1"), xml.created_event("E1").replace(b"optIn", b"optOut"))
+    for number in range(MAX_HELD + 1):
+        ordered(home, says[number % 2])
+    refused = home.get(says[(MAX_HELD + 1) % 2])
+    assert refused.response_code == 469
+    assert "again" in refused.response_description
+    for number in range(MAX_UNCONFIRMED - MAX_HELD - 1):
+        ordered(home, xml.created_event(f"F{number}"))
+    assert home.get(xml.created_event("G")).response_code == 469
+    assert len(home.face.state.ordered) == MAX_UNCONFIRMED
+
+
+def test_what_is_held_ends_with_the_registration(home: Home, xml: Any) -> None:
+    home.face.order = Order(home.face.state, lambda ref: False)
+    ordered(home, xml.created_event("E1"))
+    ordered(home, xml.created_event("E1").replace(b"optIn", b"optOut"))
+    home.send(xml.cancel_registration("c"))
+    home.come(xml.canceled_registration("c"))
+    assert not home.face.order.held

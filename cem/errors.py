@@ -21,6 +21,8 @@ The tree::
 
 from __future__ import annotations
 
+import os
+
 
 class CemError(Exception):
     """Root of all errors of cem."""
@@ -68,3 +70,10 @@ class UnknownMessage(CemError):
 
 class GatewayClosed(CemError):
     """The gateway was not started, or has ended."""
+
+
+def connect_reason(error: Exception) -> str:
+    """Return why no connection came about: the system's word, without the address once more."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from cem.config import CemConfig
-from cem.errors import AlertError, LinkError, LinkRefused, StoreError
+from cem.errors import AlertError, LinkError, LinkRefused, StoreError, connect_reason
 from cem.ports import Connector, HubConnection
 from gbcs.device_link import (
     CLOSE_REFUSED,
@@ -106,7 +106,9 @@ def websocket_connector(config: CemConfig) -> Connector:
                 ping_timeout=config.link_timeout_s,
             )
         except (OSError, TimeoutError, WebSocketException) as error:
-            raise LinkError(f"cannot connect to the hub at {url}: {error}") from None
+            raise LinkError(
+                f"cannot connect to the hub at {url}: {connect_reason(error)}"
+            ) from None
         try:
             yield WebSocketHub(socket, config.link_timeout_s)
         finally:
@@ -142,6 +144,7 @@ class HubLink:
         self._session = session
         self._url = config.hub_url.rstrip("/") + device_path(config.device_id)
         self._up = asyncio.Event()
+        self._said = ""
 
     @property
     def connected(self) -> bool:
@@ -172,7 +175,10 @@ class HubLink:
                 failures = 0
             pause_s = self._pause_s(failures)
             failures += 1
-            logger.warning("no link to the hub: %s; next try in %.2f s", reason, pause_s)
+            # A hub that is away for a day is worth one line.
+            level = logging.DEBUG if reason == self._said else logging.WARNING
+            self._said = reason
+            logger.log(level, "no link to the hub: %s; next try in %.2f s", reason, pause_s)
             await asyncio.sleep(pause_s)
 
     def _pause_s(self, failures: int) -> float:
@@ -192,6 +198,7 @@ class HubLink:
             except FormatError as error:
                 raise LinkError(f"the hub broke the rules of the device link: {error}") from None
             logger.info("connected to the hub at %s", self._url)
+            self._said = ""
             self._up.set()
             try:
                 await self._session(connection)

@@ -106,6 +106,7 @@ class Route2bClient:
         self._session: Session | None = None
         self._stood_s: float | None = None
         self._state = RouteState(Phase.NO_OFFER)
+        self._trouble = ""
 
     @property
     def state(self) -> RouteState:
@@ -305,11 +306,20 @@ class Route2bClient:
             self._session = None
             self._application.disconnected(reason)
 
+    def _level(self, phase: Phase, reason: str) -> int:
+        """Return how loud to say it: a server that is away for a day is worth one line."""
+        if phase is Phase.CONNECTING:
+            return logging.DEBUG if self._trouble else logging.INFO
+        before = self._trouble
+        self._trouble = reason if phase in (Phase.DOWN, Phase.REFUSED) else ""
+        if not self._trouble:
+            return logging.INFO
+        return logging.DEBUG if self._trouble == before else logging.WARNING
+
     def _say(self, phase: Phase, reason: str = "", retry_in_s: float | None = None) -> None:
         self._state = RouteState(phase, reason, retry_in_s)
-        quiet = phase in (Phase.NO_OFFER, Phase.CONNECTING, Phase.UP)
         _LOG.log(
-            logging.INFO if quiet else logging.WARNING,
+            self._level(phase, reason),
             "route 2b: %s%s%s",
             phase.value,
             f": {reason}" if reason else "",

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from cem.errors import LinkError, PinMismatch
+from cem.errors import LinkError, PinMismatch, connect_reason
 from cem.route_2b.config import Route2bClientConfig
 from gbcs.entity_id import EntityId
 from gbcs.errors import Route2bClosed
@@ -161,8 +161,7 @@ def websocket_dialler(config: Route2bClientConfig) -> Dialler:
                 f"{address} answered {error.response.status_code} in place of a WebSocket"
             ) from None
         except (OSError, TimeoutError, WebSocketException) as error:
-            said = str(error) or type(error).__name__
-            raise LinkError(f"cannot connect to {address}: {said}") from None
+            raise LinkError(f"cannot connect to {address}: {connect_reason(error)}") from None
         try:
             if socket.subprotocol != SUBPROTOCOL:
                 raise LinkError(f"{address} does not speak {SUBPROTOCOL}")

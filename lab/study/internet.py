@@ -31,6 +31,8 @@ CONNECTING_PACKETS = 2
 CERTIFICATE_PACKETS = 1
 """The client's certificate, which a new connection sends right before the first message."""
 _FIRST_WINDOW_PACKETS = 10
+_FLIGHT_S = 0.01
+"""So long pieces of one message may follow each other, and a message the receipt before it."""
 _READ_OCTETS = 65536
 
 
@@ -94,22 +96,25 @@ class InternetTimes:
     ) -> Callable[[int], float]:
         """Return one way of one connection: what so many octets take on it, in seconds.
 
-        What is sent while something is still on its way belongs to the same flight, and has its
-        round trip. On an empty line each begins anew, however fast the one before it was: else
-        short times would be drawn more often than long ones.
+        What is sent right behind something that is still on its way belongs to the same flight, and
+        has its round trip. On an empty line each begins anew, however fast the one before it was:
+        else short times would be drawn more often than long ones; and a later one begins anew,
+        however slow the one before it is: else long ones would be. Order is whose line it is to
+        keep.
 
         Args:
             clock: seconds of the case.
             own_time_s: draws what the software at both ends takes, once for each flight.
         """
-        trip_s = software_s = empty_at = 0.0
+        trip_s = software_s = began_at = empty_at = 0.0
         flight_octets = 0
 
         def takes_s(octets: int) -> float:
-            nonlocal trip_s, software_s, empty_at, flight_octets
+            nonlocal trip_s, software_s, began_at, empty_at, flight_octets
             now = clock()
-            if now >= empty_at:
+            if now >= empty_at or now - began_at > _FLIGHT_S:
                 trip_s, software_s, flight_octets = self.round_trip_s(), own_time_s(), 0
+                began_at = now
             flight_octets += octets
             rounds = 0.5 + window_rounds(packets_of(flight_octets))
             way_s = rounds * trip_s + self.retransmissions_s(packets_of(octets))

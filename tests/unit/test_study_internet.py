@@ -66,10 +66,23 @@ def test_what_follows_while_the_line_is_not_empty_has_the_same_round_trip() -> N
     now = 0.0
     takes_s = _times(Lognormal(median_s=0.03, sigma=0.5)).line(lambda: now)
     first = takes_s(500)
-    now = first / 2
+    now = min(first / 2, 0.009)
     assert takes_s(200) == first
     now = 1.6 * first
     assert takes_s(200) != first
+
+
+def test_nothing_is_drawn_more_often_because_it_is_still_on_its_way() -> None:
+    now = 0.0
+    takes_s = _times(Lognormal(median_s=0.03, sigma=0.5)).line(lambda: now)
+    ways = []
+    for _ in range(2000):
+        now += 1.0
+        takes_s(150)  # a receipt; 15 ms later about half of them are still under way
+        now += 0.015
+        ways.append(takes_s(500))
+    assert len(set(ways)) == len(ways)
+    assert sum(way < 0.015 for way in ways) == pytest.approx(1000, abs=70)
 
 
 def test_the_software_s_own_time_is_drawn_once_for_each_flight() -> None:

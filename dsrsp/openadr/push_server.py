@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from types import TracebackType
+from typing import Final
 
 from aiohttp import web
 
@@ -25,6 +26,10 @@ from http_listening import (
     split_address,
 )
 from openadr_xml import MAX_PAYLOAD_OCTETS, SERVICES, Payload, building
+
+MAX_OUTBOX: Final = 64
+"""So many messages for one CEM wait at most for a gateway that takes none: they are in its state,
+which is written whole."""
 
 
 class PushServer:
@@ -80,7 +85,12 @@ class PushServer:
 
     async def _post(self, request: web.Request) -> web.Response:
         ven = self._find(request)
-        octets = await self._answer(ven, await read_payload(request))
+        payload = await read_payload(request)
+        if len(ven.ven.state.outbox) >= MAX_OUTBOX:
+            raise web.HTTPServiceUnavailable(
+                text="the gateway takes nothing for this VEN now, and too much waits for it\n"
+            )
+        octets = await self._answer(ven, payload)
         return web.Response(body=octets, content_type="application/xml")
 
     def _find(self, request: web.Request) -> CemVen:

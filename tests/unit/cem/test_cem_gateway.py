@@ -362,6 +362,17 @@ async def test_refused_messages(world, hub) -> None:
             await gateway.send(b"x")
 
 
+async def test_a_message_given_again_under_its_reference_goes_once(world, path) -> None:
+    config = world.config(hub_url="ws://127.0.0.1:9", state=path)
+    async with world.gateway(config) as gateway:
+        ref = gateway.new_ref()
+        assert (await gateway.send(b"once", ref=ref)).ref == ref
+    async with world.gateway(config) as gateway:
+        assert (await gateway.send(b"once", ref=ref)).status.message_octets == 4
+        assert gateway.new_ref() != ref
+        assert gateway._store.count_outgoing() == 1
+
+
 async def test_unknown_references(world, hub) -> None:
     async with world.gateway(world.config(hub_url=hub.url)) as gateway:
         with pytest.raises(UnknownMessage, match="'nothing'"):

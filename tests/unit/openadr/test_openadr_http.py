@@ -515,6 +515,82 @@ async def test_a_vtn_pushes_and_a_ven_is_pushed_to(system: System, xml: Any) -> 
     assert len(pushed) == 2
 
 
+async def test_a_vtn_that_pushes_and_pushes_fills_no_state(system: System, xml: Any) -> None:
+    limits = {"push_connections": 100, "push_idle_timeout_s": 0.05, "push_patience_s": 0.05}
+    push = {"push_listen": "127.0.0.1:0", "push_url": "http://pushes.example"}
+    system.config["dsrsp"] |= {**push, **limits, "body_timeout_s": 0.05}
+    await system.restart()
+    await system.register(xml)
+    url = f"http://127.0.0.1:{system.dsrsp.push_port}/{DEVICE}{PATH}/EiEvent"
+    system.down.failing = dsrsp.StorageError("the disk is full")
+
+    async def pushed(number: int) -> int:
+        try:
+            event = xml.event(f"E{number}")
+            async with system.http.post(url, data=event, headers=XML) as answer:
+                return answer.status
+        except aiohttp.ClientError:
+            return 0  # held open for as long as a request may take, then cut
+
+    for first in (0, 32):
+        await asyncio.gather(*(pushed(first + n) for n in range(32)))
+    assert await pushed(64) == 503
+    ven = system.dsrsp.ven(DEVICE)
+    assert ven is not None
+    assert len(ven.ven.state.outbox) == 64
+    system.down.failing = None
+    await eventually(lambda: not ven.ven.state.outbox)
+    assert await pushed(100) == 200
+
+
+async def test_an_answer_that_is_cut_off_is_given_again(system: System, xml: Any) -> None:
+    await system.register(xml)
+    event = xml.event()
+    await system.down.send(event)
+    await eventually(lambda: bool(system.cem.status()["queued_for_polls"]))
+    poll = xml.poll()
+    head = (
+        f"POST {PATH}/OadrPoll HTTP/1.1\r\nHost: x\r\nContent-Type: application/xml\r\n"
+        f"Content-Length: {len(poll)}\r\n\r\n"
+    ).encode()
+    for part in (head[:40], head + poll[:20], head + poll):
+        _, writer = await asyncio.open_connection("127.0.0.1", system.cem.port)
+        writer.write(part)
+        await writer.drain()
+        writer.transport.abort()
+    assert (await system.poll_until(xml, "oadrDistributeEvent")).octets == event
+
+
+async def test_thousands_of_requests_at_once_leave_the_face_working(
+    system: System, xml: Any
+) -> None:
+    system.config["cem"]["connections"] = 8
+    await system.restart()
+    await system.register(xml)
+    poll = xml.poll()
+    request = (
+        f"POST {PATH}/OadrPoll HTTP/1.1\r\nHost: x\r\nContent-Type: application/xml\r\n"
+        f"Content-Length: {len(poll)}\r\n\r\n"
+    ).encode() + poll
+
+    async def flood() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", system.cem.port)
+        try:
+            writer.write(request * 40)  # one after the other, without reading an answer
+            with contextlib.suppress(OSError):
+                await reader.read()
+        finally:
+            writer.transport.abort()
+
+    floods = [asyncio.create_task(flood()) for _ in range(50)]
+    await asyncio.wait(floods, return_when=asyncio.FIRST_COMPLETED)  # one was cut
+    assert (await system.ask(poll)) is not None
+    for task in floods:
+        task.cancel()
+    await asyncio.gather(*floods, return_exceptions=True)
+    assert len(system.up.sent) == 1
+
+
 async def test_an_answer_to_a_push_whose_vtn_has_gone_is_posted(system: System, xml: Any) -> None:
     system.config["dsrsp"] |= {"push_listen": "127.0.0.1:0", "push_url": "http://pushes.example"}
     await system.restart()

@@ -200,8 +200,6 @@ async def _send_and_watch(
     """Send a message and show its states on standard error; returns the last status."""
     async with client:
         first = await client.send(message, to=to, **options)
-        if waiting := _waiting(first):
-            click.echo(waiting, err=True)
         statuses = _watched(client, first["ref"], until_receipt=until_receipt)
         console = Console(stderr=True, highlight=False)
         try:
@@ -242,6 +240,7 @@ async def _watch_bar(
         console=console,
         transient=True,
     )
+    _tell_waiting(status)
     with bar:
         task = bar.add_task("queued", total=None)
         async for status in statuses:
@@ -258,6 +257,7 @@ async def _watch_lines(
     status: dict[str, Any], statuses: AsyncIterator[dict[str, Any]]
 ) -> dict[str, Any]:
     click.echo(f"queued, ref {status['ref']}", err=True)
+    _tell_waiting(status)
     shown = "QUEUED"
     async for status in statuses:
         if status["state"] != shown and not status["final"]:
@@ -294,6 +294,11 @@ def _waiting(status: dict[str, Any]) -> str:
     if by_2a_in_s is None:
         return "route 2b is down: it waits for that route alone"
     return f"route 2b is down: it goes by route 2a in {by_2a_in_s:.0f} s, or by 2b if that is back"
+
+
+def _tell_waiting(status: dict[str, Any]) -> None:
+    if waiting := _waiting(status):
+        click.echo(waiting, err=True)
 
 
 def _by(status: dict[str, Any]) -> str:

@@ -266,7 +266,7 @@ async def run_cem(config_path: Path) -> None:
             cem.Gateway(
                 config,
                 keystore,
-                journal=_journal(stack, base, file.journal, "cem"),
+                journal=_journal(stack, base, file.journal, "cem", str(config.device_id)),
                 connector=_after(opened, websocket_connector(config)),
                 dialler=_after(opened, websocket_dialler(config.route_2b)),
             )
@@ -352,13 +352,17 @@ def below(base: Path, config: Route2bServerConfig | None) -> Route2bServerConfig
 
 
 def _journal(
-    stack: contextlib.AsyncExitStack, base: Path, path: str | None, component: str
+    stack: contextlib.AsyncExitStack,
+    base: Path,
+    path: str | None,
+    component: str,
+    device: str | None = None,
 ) -> Journal:
     if path is None:
         return NullJournal()
     import time  # the one clock of a live process
 
-    return stack.enter_context(JsonLinesJournal(base / path, component, time.time))
+    return stack.enter_context(JsonLinesJournal(base / path, component, time.time, device=device))
 
 
 def stop_event(component: str) -> asyncio.Event:

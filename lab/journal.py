@@ -28,18 +28,26 @@ class JsonLinesJournal:
     The file is made readable by its owner alone, for it holds what was said. A disk that is full
     costs lines of the journal, told in the log, but never the work that they tell of.
 
+    Args:
+        path: of the file; appended to.
+        component: which writes.
+        clock: seconds since 1970.
+        device: EUI of the CEM that writes; whoever joins the journals of several needs it.
+
     Raises:
         LabError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, component: str, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, component: str, clock: Clock, *, device: str | None = None
+    ) -> None:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             _drop_cut_line(self._file)
         except OSError as error:
             raise LabError(f"{path}: cannot write the journal: {error}") from None
         self._path = path
-        self._component = component
+        self._writer = {"component": component} | ({} if device is None else {"device": device})
         self._clock = clock
         self._lost_lines = 0
 
@@ -59,7 +67,7 @@ class JsonLinesJournal:
         """Write one event."""
         line: dict[str, Any] = {
             "t": self._clock(),
-            "component": self._component,
+            **self._writer,
             "event": event,
         }
         for name, value in fields.items():

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from gbcs import EntityId
+from gbcs.errors import GbcsError
 from lab.cli.app import EXIT_INTERRUPTED, CommandFailed
 from lab.study import networks, parameters
 from lab.study.agreement import agreement_table, measured_table, own_time_table
@@ -272,19 +274,50 @@ def agreement(folder: Path) -> None:
     help="Folder for the results; must hold none.",
 )
 @click.option("--name", default="measured", show_default=True, help="What the report calls it.")
-def from_journals(journals: tuple[Path, ...], out: Path, name: str) -> None:
+@click.option(
+    "--whose",
+    metavar="JOURNAL=EUI",
+    multiple=True,
+    help="Whose a CEM's journal is, if its lines do not say it (field device); again for others.",
+)
+def from_journals(journals: tuple[Path, ...], out: Path, name: str, whose: tuple[str, ...]) -> None:
     """Make the same tables and report from the JOURNALS of a live deployment.
 
     Give the DSRSP's journal and those of the CEMs that you have; with the simulator in place of
     the DCC also its own, which tells where the time went. Clocks must agree: latency is one
     machine's time minus another's.
     """
+    owners = _owners(whose)
     try:
-        with interruptible(leaves=True):
-            messages = tables_from_journals(journals, out, name)
+        with interruptible(leaves=True), Console(stderr=True).status("reading the journals"):
+            measured = tables_from_journals(journals, out, name, owners)
     except KeyboardInterrupt:
         raise _Interrupted(f"interrupted: nothing of this run is left in {out}") from None
-    _draw(out, f"{messages} messages. ")
+    if measured.untimed:
+        click.echo(
+            f"{measured.untimed} more messages are left out: the journal of their receiver, which "
+            "tells when they came, was not given.",
+            err=True,
+        )
+    if measured.clocks_differ_s:
+        click.echo(
+            f"The clocks of these journals differ by {measured.clocks_differ_s:.3f} s or more: "
+            "messages came before they were sent, or after their sender knew of it. Every latency "
+            "is wrong by as much.",
+            err=True,
+        )
+    _draw(out, f"{measured.messages} messages. ")
+
+
+def _owners(given: tuple[str, ...]) -> dict[Path, str]:
+    owners = {}
+    for one in given:
+        path, _, device = one.rpartition("=")
+        try:
+            owners[Path(path)] = str(EntityId.parse(device))
+        except GbcsError as error:
+            raise click.UsageError(f"--whose {one}: expected JOURNAL=EUI: {error}") from None
+    return owners
 
 
 @study.command()

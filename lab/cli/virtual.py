@@ -18,6 +18,7 @@ from rich.table import Table
 
 from dcc_sim import DccSimError
 from gbcs.ports import Clock, Journal
+from lab.cast import device_id
 from lab.cli.app import EXIT_NO, CommandFailed
 from lab.journal import JsonLinesJournal
 from lab.scenario_file import read_scenario
@@ -169,8 +170,11 @@ def _journal_maker(folder: Path) -> Callable[[str, Clock], Journal]:
         raise CommandFailed(f"{folder}: there are journals in it already; name a new folder")
 
     def make(component: str, clock: Clock) -> Journal:
-        kind = "cem" if component.startswith("cem-") else component
-        return JsonLinesJournal(folder / f"{component}.journal", kind, clock)
+        _, _, number = component.partition("cem-")
+        path = folder / f"{component}.journal"
+        if not number:
+            return JsonLinesJournal(path, component, clock)
+        return JsonLinesJournal(path, "cem", clock, device=str(device_id(int(number))))
 
     return make
 

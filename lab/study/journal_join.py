@@ -2,8 +2,8 @@
 
 What belongs together is found by what the journals say of each other: a carrier message's
 originator counter is in the DCC's journal; a message's tunnel id and key (counter minus index) are
-in the receiver's name for it. A journal that is missing costs columns, never rows. Without the
-DCC's (there is none of the real DCC) nobody knows how long a fragment was in each part of the way.
+in the receiver's name for it. Without the DCC's journal (there is none of the real DCC) nobody
+knows how long a fragment was in each part of the way; without the receiver's, when a message came.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Event: TypeAlias = Mapping[str, Any]
 FAILED = ("failed", "rejected", "expired", "aborted")
 PARTS = ("wan_s", "queue_s", "transfer_s", "han_s")
 _KNOWN = ("reassembled", "answered")
+_CERTAIN, _HEARD = 1_000_000, 1000
 
 
 @dataclass(slots=True)
@@ -65,6 +66,11 @@ class Message:
     def downlink(self) -> bool:
         """Whether it goes to a CEM."""
         return self.component == "dsrsp"
+
+    @property
+    def route(self) -> str:
+        """By which way it has gone: "2a", "2b", "stream1", or several with + between."""
+        return "+".join(sorted({one.route for one in self.transmissions})) or "2a"
 
 
 @dataclass(slots=True)
@@ -115,6 +121,17 @@ class JoinedJournals:
     def region_of(self, device: str) -> str:
         """Return the region of a device; empty: not known."""
         return self._regions.get(device, "")
+
+    @property
+    def doubtful(self) -> dict[str, list[str]]:
+        """The CEMs' journals of which nobody can tell whose they are, with whose they may be."""
+        return self._doubtful
+
+    def hears(self, message: Message) -> bool:
+        """Whether the journal of a message's receiver is there."""
+        if message.downlink:
+            return message.device in self._device_of.values()
+        return bool(self._by_component["dsrsp"])
 
     # Who sent what
 
@@ -168,7 +185,7 @@ class JoinedJournals:
     # Which CEM's journal is which
 
     def _name_devices(self) -> None:
-        """Find the EUI of each CEM's journal: it does not say it, those who speak with it do."""
+        """Find the EUI of each CEM's journal: where it does not say it, others may."""
         of_counter = {
             one.counter: message.device
             for message in self._messages.values()
@@ -180,14 +197,15 @@ class JoinedJournals:
             name = _received_name(event)
             if name is not None:
                 heard[int(name[1]), int(name[2])].append(_with_hyphens(name[0]))
-        votes: dict[str, Counter[str]] = defaultdict(Counter)
+        sources = sorted({str(one.get("source", "cem")) for one in self._by_component["cem"]})
+        votes: dict[str, Counter[str]] = {source: Counter() for source in sources}
         for event in self._by_component["cem"]:
             name = _received_name(event)
             source = str(event.get("source", "cem"))
             if event.get("device"):
-                votes[source][str(event["device"])] += 1_000_000
+                votes[source][str(event["device"])] += _CERTAIN
             elif name is not None and int(name[2]) in of_counter:
-                votes[source][of_counter[int(name[2])]] += 1000
+                votes[source][of_counter[int(name[2])]] += _HEARD
         for message in self._messages.values():
             if not message.downlink:
                 for place in _keys(message):
@@ -196,6 +214,19 @@ class JoinedJournals:
         self._device_of = {
             source: max(sorted(found), key=lambda one: found[one])
             for source, found in votes.items()
+            if found
+        }
+        taken = Counter(self._device_of.values())
+        self._doubtful = {
+            source: sorted(found)
+            for source, found in votes.items()
+            if (most := max(found.values(), default=0))
+            and (
+                # Every CEM's counters begin with the same: by them alone all look like one.
+                (most < _HEARD and len({one for many in heard.values() for one in many}) > 1)
+                or list(found.values()).count(most) > 1
+                or (taken[self._device_of[source]] > 1 and most < _CERTAIN)
+            )
         }
         for message in self._messages.values():
             if not message.downlink:

@@ -51,23 +51,64 @@ class JournalReader:
         self._known = known or {}
         self._joined = JoinedJournals(events, time_scale=time_scale)
         self._began = min((m.t for m in self._joined.messages), default=0.0)
+        self._timed = [m for m in self._joined.messages if self._joined.hears(m)]
 
     @property
     def messages(self) -> int:
         """How many messages were found."""
         return len(self._joined.messages)
 
-    def tables(self, case: int, deadlines_s: Iterable[float]) -> Tables:
-        """Return the tables, under the number of a case."""
+    @property
+    def doubtful(self) -> Mapping[str, Sequence[str]]:
+        """The CEMs' journals of which nobody can tell whose they are, with whose they may be."""
+        return self._joined.doubtful
+
+    @property
+    def timed(self) -> int:
+        """How many messages there are whose receiver's journal is there."""
+        return len(self._timed)
+
+    @property
+    def routes(self) -> list[str]:
+        """By which ways those have gone."""
+        return sorted({message.route for message in self._timed})
+
+    @property
+    def clocks_differ_s(self) -> float:
+        """By how much the clocks of the journals differ at least, in seconds; 0: it does not show.
+
+        No message comes before it is sent, or after its sender knows that it has come.
+        """
+        wrong = [0.0]
+        for message in self._timed:
+            if message.received is not None:
+                wrong.append(message.t - message.received)
+                if message.known is not None:
+                    wrong.append(message.received - message.known)
+        return max(wrong)
+
+    def tables(
+        self, case: int, deadlines_s: Iterable[float], *, route: str | None = None
+    ) -> Tables:
+        """Return the tables.
+
+        Args:
+            case: under which number.
+            deadlines_s: for the counters.
+            route: only what went by this way and has its receiver's journal; None: everything.
+        """
+        chosen = self._joined.messages
+        if route is not None:
+            chosen = [message for message in self._timed if message.route == route]
         messages, fragments = [], []
-        for number, message in enumerate(self._joined.messages):
+        for number, message in enumerate(chosen):
             messages.append(self._message_row(case, number, message))
             completing = _completing(message)
             fragments += [
                 self._fragment_row(case, number, one, one is completing)
                 for one in sorted(message.transmissions, key=lambda one: (one.t, one.index))
             ]
-        counters = self._counters(case, messages, tuple(deadlines_s))
+        counters = self._counters(case, messages, tuple(deadlines_s), self._whole_counts(route))
         return Tables(
             messages=from_rows("messages", messages),
             fragments=from_rows("fragments", fragments),
@@ -137,7 +178,11 @@ class JournalReader:
         return None if at is None else round((at - began) * self._scale, _DIGITS)
 
     def _counters(
-        self, case: int, messages: Sequence[Event], deadlines_s: tuple[float, ...]
+        self,
+        case: int,
+        messages: Sequence[Event],
+        deadlines_s: tuple[float, ...],
+        whole: Mapping[str, int],
     ) -> list[dict[str, Any]]:
         counts: Counter[tuple[str, str, str]] = Counter()
         for row in messages:
@@ -156,7 +201,7 @@ class JournalReader:
         ]
         rows += [
             {"case": case, "region": "", "direction": "", "counter": name, "value": float(value)}
-            for name, value in sorted(self._whole_counts().items())
+            for name, value in sorted(whole.items())
         ]
         ends = [
             row["handed_over_s"] + row["latency_s"]
@@ -169,9 +214,14 @@ class JournalReader:
         )
         return rows
 
-    def _whole_counts(self) -> dict[str, int]:
+    def _whole_counts(self, route: str | None) -> dict[str, int]:
+        """Count what belongs to no message; each thing under one route."""
         counts = dict.fromkeys(_WHOLE_COUNTERS, 0)
-        for event in self._joined.events_of("dcc-sim"):
+
+        def belongs(way: str) -> bool:
+            return route is None or route == (way if way in self.routes else self.routes[0])
+
+        for event in self._joined.events_of("dcc-sim") if belongs("2a") else ():
             kind, hop, outcome = event["event"], event.get("hop"), event.get("outcome")
             if kind == "network" and hop in ("command", "response", "alert"):
                 counts["dcc_attempts"] += hop == "command" and not event.get("copy")
@@ -188,7 +238,7 @@ class JournalReader:
                 counts["quarantined"] += outcome == "held"
         for component in ("dsrsp", "cem"):
             for event in self._joined.events_of(component):
-                if event["event"] != "carrier":
+                if event["event"] != "carrier" or not belongs(str(event.get("route") or "2a")):
                     continue
                 if event.get("route") == "2b":
                     # Receipts, too: each is signed and sent like a message.

@@ -12,7 +12,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from gbcs.pki import DEFAULT_DEVICE
 from lab.cli.app import run
+from lab.journal import read_journal
 from lab.study.findings import Results
 from lab.study.from_journals import tables_from_journals
 from lab.study.report import write_report
@@ -240,13 +242,14 @@ routes = ["2a"]
 
     assert run(["demo", "--messages", "--keep", str(tmp_path / "demo")]) == 0
     journals = [tmp_path / "demo" / f"{name}.journal" for name in ("dsrsp", "cem", "dcc-sim")]
+    assert {event["device"] for event in read_journal(journals[1])} == {str(DEFAULT_DEVICE)}
     measured = tmp_path / "measured"
     assert run(["study", "from-journals", "--out", str(measured), *map(str, journals)]) == 0
     with_dcc = Results(measured)
     assert [row["outcome"] for row in with_dcc.table("messages").to_pylist()] == ["delivered"] * 7
     assert with_dcc.counter(with_dcc.cases, "duis_requests") > 0
     # A real DCC gives no journal: latencies are known all the same.
-    assert tables_from_journals(journals[:2], tmp_path / "without", "measured") == 7
+    assert tables_from_journals(journals[:2], tmp_path / "without", "measured").messages == 7
     without = Results(tmp_path / "without").table("messages").to_pylist()
     assert [row["latency_s"] for row in without] == [
         row["latency_s"] for row in with_dcc.table("messages").to_pylist()

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
+from openleadr.messaging import create_message
 
 from lab.journal import read_journal
 from lab.local_system import LocalSystem
@@ -92,6 +94,7 @@ async def session(
     listen: str = "127.0.0.1:0",
     patience_s: float = 8.0,
     cable: Cable | None = None,
+    receipt_batch_s: float = 60.0,
 ) -> AsyncIterator[Session]:
     second = timedelta(seconds=1)
     routes = "fallback_after_s = 0.5\nreceipt_timeout_2b_s = 1.0"
@@ -110,7 +113,10 @@ async def session(
                 [openadr]
                 listen = "{listen}"
                 patience_s = {patience_s}""",
-            "dsrsp": f'{routes}\n[openadr]\nvtn_url = "{vtn.url}"',
+            "dsrsp": f"""receipt_batch_s = {receipt_batch_s}
+                {routes}
+                [openadr]
+                vtn_url = "{vtn.url}\"""",
         }
         options = {} if cable is None else {"route_2b": True, "route_2b_address": cable.address}
         async with new_system(settings=settings, **options) as system:
@@ -251,6 +257,46 @@ async def test_gateways_that_are_killed_go_on_without_a_new_registration(
         await s.vtn.seen.wait_for("values", "charger", count=reports + 1)
         registrations = [what for what in s.vtn.seen.log if what[0] == "registered"]
         assert registrations == [("registered", ven_id, "registration-1")]
+
+
+async def test_an_opt_out_waits_for_the_opt_in_before_it_also_over_a_kill(
+    new_system: Callable[..., LocalSystem],
+) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    async with session(new_system, listen=listen, receipt_batch_s=4.0) as s:
+        await s.ven.register()
+        ven_id = s.ven.client.ven_id
+        event = [(datetime.now(UTC), timedelta(hours=1), 2000.0)]
+        event_id = s.vtn.send_event(ven_id, event)
+        await s.vtn.seen.wait_for("event answered", ven_id, event_id, "optIn")
+        said = {"response_code": 200, "response_description": "OK", "request_id": "out"}
+        answer = {"event_id": event_id, "modification_number": 0, "opt_type": "optOut"}
+        opt_out = create_message(
+            "oadrCreatedEvent", response=said, ven_id=ven_id, event_responses=[{**said, **answer}]
+        )
+        async with (
+            aiohttp.ClientSession(headers={"Content-Type": "application/xml"}) as http,
+            http.post(f"{s.system.ready('cem')['openadr']}/EiEvent", data=opt_out) as response,
+        ):
+            assert response.status == 200
+        device = str(s.system.identities.device_id)
+        async with s.system.control("dsrsp") as dsrsp:
+
+            async def crossed() -> int:
+                counts = (await dsrsp.openadr())["vens"][device]["counts"]
+                return int(counts["from VEN oadrCreatedEvent"])
+
+            assert await crossed() == 1
+            async with s.system.control("cem") as cem:
+                assert (await cem.openadr())["held_for_order"] == ["oadrCreatedEvent"]
+            await s.system.kill("cem")
+            await s.system.start("cem")
+            while await crossed() < 2:
+                # Nothing tells of it here but the next report of the VEN, one a second.
+                reports = len([what for what in s.vtn.seen.log if what[0] == "values"])
+                await s.vtn.seen.wait_for("values", "charger", count=reports + 1)
+        async with s.system.control("cem") as cem:
+            assert (await cem.openadr())["held_for_order"] == []
 
 
 @pytest.mark.parametrize("route_2b", [False, True], ids=["route 2a", "route 2b"])

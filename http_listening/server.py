@@ -86,25 +86,32 @@ class LimitedServer:
         self._connections: dict[Connection, None] = {}
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[NoReturn]] = []
-        app = web.Application(client_max_size=limits.body_octets, middlewares=[self._middleware()])
+        self._runner = self._new_runner(name, routes, cancels=cancels)
+        self.address: tuple[str, int] = ("", 0)
+
+    def _new_runner(
+        self, name: str, routes: Iterable[tuple[str, str, Handler]], *, cancels: bool
+    ) -> web.AppRunner:
+        app = web.Application(
+            client_max_size=self._limits.body_octets, middlewares=[self._middleware()]
+        )
         for path, route, handler in routes:
             app.router.add_post(path, handler, name=route)
-        self._runner = web.AppRunner(
+        return web.AppRunner(
             app,
             access_log=None,
             logger=quiet_logger(name),
             shutdown_timeout=1.0,
             handler_cancellation=cancels,
             # The idle time is ours: aiohttp's own does not cover all states.
-            keepalive_timeout=limits.idle_timeout_s,
+            keepalive_timeout=self._limits.idle_timeout_s,
             # So long a body that nobody wants is read on, for its sender to read the refusal.
-            lingering_time=min(limits.body_timeout_s, _LINGERING_S),
+            lingering_time=min(self._limits.body_timeout_s, _LINGERING_S),
             max_line_size=_LINE_OCTETS,
             max_field_size=_LINE_OCTETS,
             # What is small here and huge unpacked is refused as what it is.
             auto_decompress=False,
         )
-        self.address: tuple[str, int] = ("", 0)
 
     @property
     def open_connections(self) -> int:

@@ -15,8 +15,10 @@ import pytest
 
 from cem import Gateway as CemGateway
 from dcc_sim import Simulator
+from dsrsp import Gateway as DsrspGateway
+from gbcs import EntityId
 from lab.cli.app import cli
-from lab.config import CemFile, DccSimFile, load_config
+from lab.config import CemFile, DccSimFile, DsrspFile, load_config
 from lab.keys import read_keystore
 from lab.pki_files import write_test_pki
 
@@ -140,21 +142,50 @@ def test_the_cem_makers_program_runs(tmp_path: Path) -> None:
     assert finished.stdout == "b'<oadrPayload/>'\n"
 
 
+async def _started(program: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        program,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_the_cem_makers_gateway_sends_and_receives(try_folder: Path) -> None:
+    guide = (_ROOT / "specs" / "guides" / "your-cem.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", guide, re.M | re.S)
+    simulator_file = load_config(try_folder / "dcc-sim.toml", DccSimFile).simulator
+    dsrsp_file = load_config(try_folder / "dsrsp.toml", DsrspFile).gateway
+    device = EntityId.parse("02-53-4D-54-00-00-00-01")
+    keys = read_keystore([try_folder / "pki"], test_mode=True)
+    async with Simulator(simulator_file, keys), DsrspGateway(dsrsp_file, keys) as dsrsp:
+        running = await _started(program)
+        try:
+            async with asyncio.timeout(40):
+                async for received in dsrsp.received():
+                    await received.ack()
+                    assert received.message == (try_folder / "event.xml").read_bytes()
+                    await dsrsp.send(device, b"<oadrAnswer/>")
+                    break
+                output, errors = await running.communicate()
+        finally:
+            if running.returncode is None:
+                running.kill()
+                await running.wait()
+    assert running.returncode == 0, errors.decode()
+    assert output.decode() == "90-B3-D5-1F-30-01-00-00 <oadrAnswer/>\nSENT 1 of 1\n"
+
+
 async def test_the_dsrsps_program_sends_and_receives(try_folder: Path) -> None:
     (program,) = [text for text in _PROGRAMS if "dsrsp.Gateway(" in text]
     simulator_file = load_config(try_folder / "dcc-sim.toml", DccSimFile).simulator
     cem_file = load_config(try_folder / "cem.toml", CemFile).gateway
     keys = read_keystore([try_folder / "pki"], test_mode=True)
     async with Simulator(simulator_file, keys), CemGateway(cem_file, keys) as cem:
-        running = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            program,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        running = await _started(program)
         try:
             async with asyncio.timeout(40):
                 async for received in cem.received():

@@ -7,6 +7,7 @@ makes the few payloads that a gateway gives itself.
 """
 
 from openadr_xml.canonical import NotCompactable, canonical
+from openadr_xml.exchanges import ANSWERS, FROM_VTN, TOLD_AT_ONCE
 from openadr_xml.payloads import (
     MAX_PAYLOAD_OCTETS,
     SERVICES,
@@ -18,8 +19,11 @@ from openadr_xml.payloads import (
 from openadr_xml.rewriting import compact
 
 __all__ = [
+    "ANSWERS",
+    "FROM_VTN",
     "MAX_PAYLOAD_OCTETS",
     "SERVICES",
+    "TOLD_AT_ONCE",
     "EventVersion",
     "NotCompactable",
     "Payload",

@@ -14,11 +14,11 @@ from dsrsp.errors import DsrspError, StorageError, UnknownMessage
 from dsrsp.inbox import ReceivedMessage
 from dsrsp.openadr.config import OpenAdrConfig
 from dsrsp.openadr.core.state import VenState
-from dsrsp.openadr.core.ven import FROM_POLLS, WAITED_FOR, Refused, Ven
+from dsrsp.openadr.core.ven import Refused, Ven
 from dsrsp.openadr.vtn import VtnClient, VtnError, VtnRefused, VtnUnreachable
 from gbcs.entity_id import EntityId
 from gbcs.ports import Clock
-from openadr_xml import Payload, building
+from openadr_xml import ANSWERS, FROM_VTN, Payload, building
 from smtunnel.errors import TunnelError
 
 logger = logging.getLogger("dsrsp.openadr")
@@ -227,7 +227,7 @@ class CemVen:
         told = (
             "the VTN refused it" if code == building.NOT_AUTHORIZED else "the VTN does not answer"
         )
-        if payload.kind in WAITED_FOR or code == building.NOT_AUTHORIZED:
+        if payload.kind in ANSWERS or code == building.NOT_AUTHORIZED:
             return self.ven.own_answer(payload, code, told)
         return b""
 
@@ -307,7 +307,7 @@ class CemVen:
 
     async def take_pushed(self, payload: Payload) -> Payload | None:
         """Take what the VTN pushed; return what the VEN answers, None if it need not, or late."""
-        answered_here = payload.kind not in FROM_POLLS or payload.kind == "oadrDistributeEvent"
+        answered_here = payload.kind not in FROM_VTN or payload.kind == "oadrDistributeEvent"
         if answered_here or not payload.request_id:
             await asyncio.shield(self._take_all(payload))
             return None

@@ -13,7 +13,6 @@ from aiohttp import web
 from dsrsp.errors import ConfigurationError
 from dsrsp.openadr.cem_ven import CemVen
 from dsrsp.openadr.config import OpenAdrConfig
-from dsrsp.openadr.core.ven import FROM_POLLS
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError
 from http_listening import (
@@ -25,7 +24,7 @@ from http_listening import (
     server_tls,
     split_address,
 )
-from openadr_xml import MAX_PAYLOAD_OCTETS, SERVICES, Payload, building
+from openadr_xml import FROM_VTN, MAX_PAYLOAD_OCTETS, SERVICES, Payload, building
 
 MAX_OUTBOX: Final = 64
 """So many messages for one CEM wait at most for a gateway that takes none: they are in its state,
@@ -111,7 +110,7 @@ class PushServer:
             )
         if payload.kind == "oadrResponse":
             return b""
-        if payload.kind not in FROM_POLLS and payload.kind != "oadrRequestReregistration":
+        if payload.kind not in FROM_VTN and payload.kind != "oadrRequestReregistration":
             return ven.ven.own_answer(
                 payload, building.COMPLIANCE_ERROR, f"{payload.kind} is not for a VEN"
             )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from cem.openadr.config import OpenAdrConfig
-from cem.openadr.core.requests import ANSWERS, TOLD_AT_ONCE
 from cem.openadr.core.state import Binding
-from openadr_xml import Payload, building
+from openadr_xml import ANSWERS, TOLD_AT_ONCE, Payload, building
 
 
 def refuse(payload: Payload, code: int, why: str) -> bytes:

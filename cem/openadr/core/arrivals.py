@@ -6,9 +6,8 @@ from collections import Counter
 from typing import Final
 
 from cem.openadr.config import OpenAdrConfig
-from cem.openadr.core.requests import ANSWERS, FOR_POLLS
 from cem.openadr.core.state import Binding, FaceState, Queued, Told, Waiting
-from openadr_xml import Payload, building
+from openadr_xml import ANSWERS, FROM_VTN, Payload, building
 
 MAX_EVENTS: Final = 256
 
@@ -27,7 +26,7 @@ class Arrivals:
 
     def is_for_polls(self, payload: Payload) -> bool:
         """Tell whether a message needs room: it answers nobody who waits."""
-        return payload.kind in FOR_POLLS and self._answered(payload) is None
+        return payload.kind in FROM_VTN and self._answered(payload) is None
 
     def has_room(self) -> bool:
         """Tell whether another message may come for the VEN."""
@@ -47,7 +46,7 @@ class Arrivals:
             return self._answer(key, payload, now)
         if payload.kind == "oadrRequestReregistration":
             self._reregister(payload, now)
-        elif payload.kind in FOR_POLLS:
+        elif payload.kind in FROM_VTN:
             self._enqueue(payload)
         else:
             self._late_answer(payload, now)

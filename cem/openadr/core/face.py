@@ -14,9 +14,8 @@ from cem.openadr.config import OpenAdrConfig
 from cem.openadr.core.admission import refusal_of, refuse
 from cem.openadr.core.arrivals import Arrivals
 from cem.openadr.core.ordering import IsOver, Order, subjects_of
-from cem.openadr.core.requests import ANSWERS
 from cem.openadr.core.state import FaceState, Ordered, Told, Waiting
-from openadr_xml import Payload, building
+from openadr_xml import ANSWERS, Payload, building
 
 MAX_WAITING: Final = 64
 MAX_TOLD: Final = 64

@@ -14,47 +14,7 @@ from typing import Final
 
 from dsrsp.openadr.config import OpenAdrConfig
 from dsrsp.openadr.core.state import Forwarded, VenState
-from openadr_xml import Payload, PayloadRefused, building
-
-WAITED_FOR: Final = frozenset(
-    {
-        "oadrCreatePartyRegistration",
-        "oadrCancelPartyRegistration",
-        "oadrRegisterReport",
-        "oadrCreateReport",
-        "oadrCancelReport",
-        "oadrRequestEvent",
-        "oadrCreateOpt",
-        "oadrCancelOpt",
-    }
-)
-"""Requests for whose answer the VEN waits: it crosses whatever it says."""
-
-TOLD_AT_ONCE: Final = frozenset(
-    {
-        "oadrUpdateReport",
-        "oadrUpdatedReport",
-        "oadrCreatedEvent",
-        "oadrCreatedReport",
-        "oadrCanceledReport",
-        "oadrRegisteredReport",
-        "oadrCanceledPartyRegistration",
-        "oadrResponse",
-    }
-)
-"""Messages that the VEN has been told OK for: only another answer crosses."""
-
-FROM_POLLS: Final = frozenset(
-    {
-        "oadrDistributeEvent",
-        "oadrCreateReport",
-        "oadrCancelReport",
-        "oadrRegisterReport",
-        "oadrUpdateReport",
-        "oadrCancelPartyRegistration",
-    }
-)
-"""What a VTN gives to a poll, or pushes, and the VEN has to see."""
+from openadr_xml import ANSWERS, FROM_VTN, TOLD_AT_ONCE, Payload, PayloadRefused, building
 
 _UNDONE_BY: Final = {
     "oadrCreateReport": "oadrCancelReport",
@@ -127,7 +87,7 @@ class Ven:
     def plan(self, payload: Payload) -> Post | Refused:
         """Decide what becomes of a payload of the VEN."""
         self.counts[f"from VEN {payload.kind}"] += 1
-        if payload.kind not in WAITED_FOR and payload.kind not in TOLD_AT_ONCE:
+        if payload.kind not in ANSWERS and not _is_told_at_once(payload):
             return Refused(b"", f"{payload.kind} is nothing that a VEN's gateway sends")
         if payload.ven_id:
             if self.state.ven_id not in ("", payload.ven_id):
@@ -139,7 +99,7 @@ class Ven:
             if not self.registered and payload.service != "EiRegisterParty":
                 # After a registration that has ended, or when our state was lost.
                 asked, self.state.reregistration_asked = self.state.reregistration_asked, True
-                if asked and payload.kind in TOLD_AT_ONCE:
+                if asked and _is_told_at_once(payload):
                     return Refused(b"", "it has to register first, and was told")
                 return Refused(building.request_reregistration(payload.ven_id), "not registered")
         stranger = self._refusal_of_registration(payload) or self._refusal_of_signed(payload)
@@ -235,7 +195,7 @@ class Ven:
             self.counts["refused"] += 1
             return self.own_answer(request, building.NOT_AUTHORIZED, "this venID is another CEM's")
         self._note_registration(request, answer)
-        if request.kind in WAITED_FOR:
+        if request.kind in ANSWERS:
             if answer is None:
                 return self.own_answer(request, building.OTHER_ERROR, "the VTN answered nothing")
             if answer.kind == "oadrRequestReregistration":
@@ -265,7 +225,7 @@ class Ven:
             # The venID is all that a poll says.
             asks = building.request_reregistration(self.state.ven_id)
             return self._ask_reregistration(asks)
-        if answer.kind not in FROM_POLLS:
+        if answer.kind not in FROM_VTN:
             self.counts["refused by VTN"] += 1
             return b""
         if self._is_repeated(answer, now):
@@ -328,3 +288,8 @@ class Ven:
         # A report that was cancelled can be asked for again, and cancelled again.
         self.state.forwarded.pop(_UNDONE_BY.get(answer.kind, ""), None)
         self.state.forwarded[answer.kind] = Forwarded(digest=answer.digest, at=now)
+
+
+def _is_told_at_once(payload: Payload) -> bool:
+    """Tell whether the VEN was answered OK before; an oadrResponse expects no answer at all."""
+    return payload.kind in TOLD_AT_ONCE or payload.kind == "oadrResponse"

@@ -352,6 +352,19 @@ class Gateway:
         self._handles[handle.ref] = handle
         return handle
 
+    def waits_for_route_2b_s(self, ref: str) -> float | None:
+        """Return for how long a sent message waits for route 2b before it goes by 2a, in seconds.
+
+        Infinite: it goes by route 2b only. None: it does not wait for route 2b, as that stands, or
+        it goes by 2a already, or has ended.
+
+        Raises:
+            StorageError: the state cannot be read.
+            GatewayNotRunning: the gateway is not running.
+        """
+        tunnel, _, _ = self._running()
+        return tunnel.waits_for_route_2b_s(ref)
+
     async def echo(self, device: EntityId, *, timeout_s: float | None = None) -> float:
         """Send a CEM a small message that it sends back at once.
 

@@ -234,6 +234,14 @@ class Tunnel:
         sent = self._find(ref)
         return None if sent is None else sent.status
 
+    def waits_for_route_2b_s(self, ref: str) -> float | None:
+        """Return for how long a message waits for route 2b, as the gateway tells it.
+
+        Raises:
+            StorageError: the state cannot be read.
+        """
+        return self._inputs.look().waits_for_route_2b_s(ref, self._clock())
+
     def _find(self, ref: str) -> SentMessage | None:
         return self._sent.get(ref) or self._storage.message(ref)
 

@@ -17,8 +17,8 @@ and at a DSRSP
     POST /v1/echo?to=EUI[&timeout_s=60]        -> 200 {"seconds": 41.5}
     GET  /v1/capabilities?to=EUI               -> 200 {"capabilities": null or {...}}
 
-At a CEM a state also has "waits_for_route_2b": true while that is down and the message does not go
-by 2a yet; it will "by_2a_in_s" seconds, null: not at all.
+A state also has "waits_for_route_2b": true while that is down and the message does not go by 2a
+yet; it will in "by_2a_in_s" seconds, null: not at all.
 
 About route 2b, at both; offers are made and withdrawn at a DSRSP only
 

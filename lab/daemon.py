@@ -243,6 +243,7 @@ async def run_dsrsp(config_path: Path) -> None:
                 asks=gateway,
                 routes=DsrspRoutes(gateway),
                 openadr=None if vens is None else vens.status,
+                waits=gateway.waits_for_route_2b_s,
             )
         )
         facts: dict[str, Any] = {} if vens is None else {"openadr_push_port": vens.push_port}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -251,3 +252,24 @@ def test_without_key_and_without_service_the_gateway_does_not_start(world):
 
     with pytest.raises(ConfigurationError, match="digital-signature key"):
         world.run(main)
+
+
+def test_it_is_known_for_how_long_a_message_waits_for_route_2b(world):
+    async def main():
+        site = Site(world)
+        async with site.gateway as gateway:
+            first = await send(gateway, world, b"first")
+            assert gateway.waits_for_route_2b_s(first.ref) is None, "it never stood"
+            site.server.connect(world.device)
+            site.server.disconnect(world.device)
+            waits = await send(gateway, world, b"waits")
+            only = await send(gateway, world, b"only", route=RouteChoice.ONLY_2B)
+            other = await send(gateway, world, b"other", route=RouteChoice.ONLY_2A)
+            await asyncio.sleep(100)
+            told = [gateway.waits_for_route_2b_s(one.ref) for one in (waits, only, other)]
+            assert told == [pytest.approx(200.0), math.inf, None]
+            assert gateway.waits_for_route_2b_s("unknown") is None
+            await asyncio.sleep(210)
+            assert gateway.waits_for_route_2b_s(waits.ref) is None
+
+    world.run(main)

@@ -37,7 +37,7 @@ from gbcs.duis import Schema
 from gbcs.errors import CertificateError, GbcsError
 from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, NullJournal, Randomness
-from http_listening import listen_reason
+from runner_io.http_listening import listen_reason
 
 _LOG = logging.getLogger("dcc_sim")
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from dsrsp.errors import ConfigurationError
 from dsrsp.posted import Receive, take_posted
 from gbcs.duis import MAX_DUIS_OCTETS
-from http_listening import listen_reason, quiet_logger
+from runner_io.http_listening import listen_reason, quiet_logger
 
 _BODY_TIMEOUT_S: Final = 10.0
 

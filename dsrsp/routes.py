@@ -28,7 +28,7 @@ from gbcs.keystore import KeyStore
 from gbcs.ports import Clock, Journal, Randomness, Signer
 from gbcs.route_2b import Route2bMessage, payload_capacity, sign_route_2b
 from gbcs.route_2b_texts import CloseCode, build_try_later
-from http_listening import listen_reason
+from runner_io.http_listening import listen_reason
 from smtunnel.limits import message_octets_within
 from smtunnel.outbound import CONTROL_REF
 from smtunnel.routes import RouteAnswer, RouteWithdrawn

@@ -36,7 +36,6 @@ from gbcs import EntityId
 from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
 from gbcs.ports import Journal, NullJournal
-from http_listening import listen_reason, quiet_logger
 from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
 from lab.control import (
     AskableGateway,
@@ -53,6 +52,7 @@ from lab.keys import read_keystore
 from lab.openadr import openadr_vens, openadr_vtn
 from lab.route_2b import CemRoute, DsrspRoutes, RouteView
 from lab.scenario_file import read_scenario
+from runner_io.http_listening import listen_reason, quiet_logger
 from smtunnel.errors import TunnelError
 
 P = ParamSpec("P")

@@ -18,8 +18,8 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from http_listening import listen_reason
 from lab.errors import DemoError, KeyFolderError
+from runner_io.http_listening import listen_reason
 
 SERVER_NAME: Final = "vtn"
 CLIENT_NAME: Final = "ven"

@@ -1,1 +1,1 @@
-"""What the runners of gateways and simulator share: nothing of the field, only this machine."""
+"""What the runners of gateways and simulator share: disk and HTTP, nothing of tunnel or field."""

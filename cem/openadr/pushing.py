@@ -11,7 +11,6 @@ import aiohttp
 from cem.errors import CemError
 from cem.openadr.core.face import Answer
 from cem.openadr.desk import Desk
-from http_listening import read_some
 from openadr_xml import (
     MAX_PAYLOAD_OCTETS,
     SERVICES,
@@ -19,6 +18,7 @@ from openadr_xml import (
     building,
     parse_untrusted_payload,
 )
+from runner_io.http_listening import read_some
 
 logger = logging.getLogger("cem.openadr")
 

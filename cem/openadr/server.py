@@ -21,7 +21,8 @@ from cem.openadr.desk import Desk
 from cem.openadr.pushing import VenPusher
 from cem.openadr.store import FaceStore
 from gbcs.ports import Clock
-from http_listening import (
+from openadr_xml import MAX_PAYLOAD_OCTETS, SERVICES
+from runner_io.http_listening import (
     LimitedServer,
     Limits,
     ListeningError,
@@ -32,7 +33,6 @@ from http_listening import (
     split_address,
     write,
 )
-from openadr_xml import MAX_PAYLOAD_OCTETS, SERVICES
 
 logger = logging.getLogger("cem.openadr")
 

@@ -15,7 +15,8 @@ from dsrsp.openadr.cem_ven import CemVen
 from dsrsp.openadr.config import OpenAdrConfig
 from gbcs.entity_id import EntityId
 from gbcs.errors import BuildError
-from http_listening import (
+from openadr_xml import FROM_VTN, MAX_PAYLOAD_OCTETS, SERVICES, Payload, building
+from runner_io.http_listening import (
     LimitedServer,
     Limits,
     ListeningError,
@@ -24,7 +25,6 @@ from http_listening import (
     server_tls,
     split_address,
 )
-from openadr_xml import FROM_VTN, MAX_PAYLOAD_OCTETS, SERVICES, Payload, building
 
 MAX_OUTBOX: Final = 64
 """So many messages for one CEM wait at most for a gateway that takes none: they are in its state,

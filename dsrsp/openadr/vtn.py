@@ -12,8 +12,8 @@ from yarl import URL
 from dsrsp.errors import ConfigurationError, DsrspError
 from dsrsp.openadr.config import OpenAdrConfig
 from gbcs.entity_id import EntityId
-from http_listening import read_some
 from openadr_xml import MAX_PAYLOAD_OCTETS, Payload, PayloadRefused, parse_untrusted_payload
+from runner_io.http_listening import read_some
 
 
 class VtnError(DsrspError):

@@ -11,7 +11,6 @@ import click
 from aiohttp import web
 
 from gbcs.certificates import Role
-from http_listening import listen_reason
 from lab.cli.talk import run_checked
 from lab.config import load_config
 from lab.control import load_or_make_token
@@ -26,6 +25,7 @@ from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore
 from lab.signing_service import SigningConfig, SigningService
+from runner_io.http_listening import listen_reason
 
 _EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "signing-service.toml"
 

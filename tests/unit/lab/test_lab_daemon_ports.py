@@ -13,10 +13,10 @@ from cem.core.routes import KnownOffer
 from cem.ports import Changes
 from cem.store import SqliteStore
 from gbcs import EntityId
-from http_listening import listen_reason
 from lab.daemon import run_cem
 from lab.errors import ConfigError
 from lab.pki_files import write_test_pki
+from runner_io.http_listening import listen_reason
 from smtunnel.routes import RouteOffer, RouteStatus
 
 DEVICE = EntityId.parse("02-53-4D-54-00-00-00-01")

@@ -5,17 +5,17 @@ thousands cannot use to shut out others, a time for each step, a few log lines f
 and no port that other machines reach without a way to tell who calls.
 """
 
-from http_listening.addresses import (
+from runner_io.http_listening.addresses import (
     ListeningError,
     StrangersCouldSpeak,
     listen_reason,
     server_tls,
     split_address,
 )
-from http_listening.bodies import fingerprint, read_some
-from http_listening.logs import quiet_logger
-from http_listening.openadr import read_payload
-from http_listening.server import LimitedServer, Limits, write
+from runner_io.http_listening.bodies import fingerprint, read_some
+from runner_io.http_listening.logs import quiet_logger
+from runner_io.http_listening.openadr import read_payload
+from runner_io.http_listening.server import LimitedServer, Limits, write
 
 __all__ = [
     "LimitedServer",

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from aiohttp import hdrs, web
 
-from http_listening.addresses import ListeningError, listen_reason
-from http_listening.bodies import read_body
-from http_listening.connections import Connection
-from http_listening.logs import RefusalLog, quiet_logger
+from runner_io.http_listening.addresses import ListeningError, listen_reason
+from runner_io.http_listening.bodies import read_body
+from runner_io.http_listening.connections import Connection
+from runner_io.http_listening.logs import RefusalLog, quiet_logger
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware

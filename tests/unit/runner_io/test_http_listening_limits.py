@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from http_listening import LimitedServer, Limits, server_tls
-from http_listening.logs import RefusalLog
 from lab.tls_files import write_tls_files
+from runner_io.http_listening import LimitedServer, Limits, server_tls
+from runner_io.http_listening.logs import RefusalLog
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
 REQUEST = HEAD + b"\r\nbody"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ _NAMES = {
     "route.fragments_in_flight": "fragments in flight",
     "route.carrier_down_chars": "size of a command",
 }
+_TITLE_CHARS = 44
 _SHARES = np.linspace(0.02, 0.98, 49)
 _SWING_PER_CENT = 95.0
 
@@ -255,7 +257,7 @@ class ExperimentFigures:
         )
         one, two = found.values
         return Pair(
-            found.what,
+            textwrap.fill(found.what, _TITLE_CHARS),
             np.quantile(one, _SHARES),
             np.quantile(two, _SHARES),
             found.counts,

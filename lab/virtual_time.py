@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from lab.errors import LabError
+from lab.interruption import run_interruptibly
 
 T = TypeVar("T")
 
@@ -75,5 +76,4 @@ def run_virtual(main: Coroutine[Any, Any, T], *, start_s: float = 0.0) -> T:
     Raises:
         NothingLeftToHappen: it waits for what will never come.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start_s)) as runner:
-        return runner.run(main)
+    return run_interruptibly(main, lambda: VirtualTimeLoop(start_s))

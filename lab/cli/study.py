@@ -24,13 +24,13 @@ from rich.table import Column, Table
 from gbcs import EntityId
 from gbcs.errors import GbcsError
 from lab.cli.app import EXIT_INTERRUPTED, CommandFailed
+from lab.interruption import interruptible
 from lab.study import networks, parameters
 from lab.study.agreement import agreement_table, measured_table, own_time_table
 from lab.study.cases import Case
 from lab.study.findings import Results
 from lab.study.fit import distance, fit_fragments, fitted_times, read_fitted, write_fitted
 from lab.study.from_journals import tables_from_journals
-from lab.study.interruption import interruptible
 from lab.study.own_time import read_own_times
 from lab.study.report import write_report
 from lab.study.runner import RunSettings, Watcher, run_study

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from lab.interruption import interruptible
 from lab.study.cases import Case, OwnTime
 from lab.study.engine import Engine, Surroundings
 from lab.study.engines import make_engine
 from lab.study.errors import StudyError
 from lab.study.fit import FittedTimes
-from lab.study.interruption import interruptible
 from lab.study.own_time import OwnTimes
 from lab.study.parameters import Study
 from lab.study.store import FORMAT, ResultWriter, machine

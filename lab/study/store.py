@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from lab.interruption import signals_wait
 from lab.study.cases import Case
 from lab.study.errors import StudyResultError
-from lab.study.interruption import signals_wait
 from lab.study.tables import COUNTER_MEANINGS, TABLES, Tables, build, schema
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from lab.study.interruption import signals_wait
+from lab.interruption import signals_wait
 
 T = TypeVar("T")
 

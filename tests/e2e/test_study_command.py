@@ -7,20 +7,13 @@ import json
 import re
 from pathlib import Path
 
-import msgspec
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from gbcs.pki import DEFAULT_DEVICE
 from lab.cli.app import run
-from lab.journal import read_journal
 from lab.study.findings import Results
-from lab.study.from_journals import tables_from_journals
-from lab.study.report import write_report
-from lab.study.runner import RunSettings, run_study
 from lab.study.store import results_digest
-from lab.study.study_file import load_study, tried
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,37 +146,12 @@ def test_times_are_fitted_and_taken_back(
     assert {"request", "dispatch", "latency_down", "latency_up"} <= set(parts)
     assert parts["dispatch"]["distribution"]["median_s"] == pytest.approx(0.5, rel=0.4)
     out = {name: study_file.parent / name for name in ("plain", "with-fitted")}
+    modelled = study_file.parent / "modelled.toml"
+    modelled.write_text(SMALL.replace('["virtual", "fleet"]', '["fleet"]'), encoding="utf-8")
     for name, more in (("plain", []), ("with-fitted", ["--fitted", str(fitted)])):
-        arguments = ["study", "run", str(study_file), "--out", str(out[name]), "--try", *more]
+        arguments = ["study", "run", str(modelled), "--out", str(out[name]), "--try", *more]
         assert run([*arguments, "--no-report", "--workers", "1"]) == 0
     assert results_digest(out["plain"]) != results_digest(out["with-fitted"])
-
-
-@pytest.mark.parametrize("name", ["paper", "gb"])
-def test_the_long_studies_run_with_few_cems(name: str, tmp_path: Path) -> None:
-    study = tried(load_study(name))
-    modelled = [one for one in study.experiments if one.engines == ("fleet",)]
-    # Compressing the largest messages takes longer than all the rest.
-    modelled = [
-        msgspec.structs.replace(
-            one,
-            vary={
-                path: values[:1] if path == "workload.message_octets" else values
-                for path, values in one.vary.items()
-            },
-        )
-        for one in modelled
-    ]
-    study = msgspec.structs.replace(study, experiments=tuple(modelled))
-    manifest = run_study(study, tmp_path, RunSettings(workers=1))
-    found = Results(tmp_path)
-    assert manifest["cases"] == len(found.cases) >= 40
-    assert all(found.counter([info], "messages") > 0 for info in found.cases)
-    if name == "gb":
-        page = write_report(tmp_path).read_text(encoding="utf-8")
-        for heading in ("What each change would buy", "What the shared parts carry"):
-            assert f"{heading}</h2>" in page
-        assert "which assumption matters?" in page
 
 
 def test_several_machines_give_the_same_octets(
@@ -211,46 +179,3 @@ def test_the_notebook_runs(results: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if "image/png" in output.get("data", {})
     ]
     assert pictures
-
-
-def test_real_processes_measured_live_and_from_their_journals(tmp_path: Path) -> None:
-    study = tmp_path / "live.toml"
-    live = SMALL.split("[[workloads]]")[0].replace('"small"', '"live"')
-    study.write_text(
-        live
-        + """
-[[workloads]]
-name = "one home"
-kind = "session"
-cems = 1
-[[networks]]
-name = "nothing between"
-profile = "none"
-live_time_scale = 100.0
-[[experiments]]
-name = "live"
-engines = ["live"]
-routes = ["2a"]
-""",
-        encoding="utf-8",
-    )
-    assert run(["study", "run", str(study), "--out", str(tmp_path / "live"), "--no-report"]) == 0
-    rows = Results(tmp_path / "live").table("messages").to_pylist()
-    assert [row["outcome"] for row in rows] == ["delivered"] * 7
-    assert {row["type"] for row in rows} >= {"oadrDistributeEvent", "oadrUpdateReport"}
-    assert all(row["latency_s"] > 0 for row in rows)
-
-    assert run(["demo", "--messages", "--keep", str(tmp_path / "demo")]) == 0
-    journals = [tmp_path / "demo" / f"{name}.journal" for name in ("dsrsp", "cem", "dcc-sim")]
-    assert {event["device"] for event in read_journal(journals[1])} == {str(DEFAULT_DEVICE)}
-    measured = tmp_path / "measured"
-    assert run(["study", "from-journals", "--out", str(measured), *map(str, journals)]) == 0
-    with_dcc = Results(measured)
-    assert [row["outcome"] for row in with_dcc.table("messages").to_pylist()] == ["delivered"] * 7
-    assert with_dcc.counter(with_dcc.cases, "duis_requests") > 0
-    # A real DCC gives no journal: latencies are known all the same.
-    assert tables_from_journals(journals[:2], tmp_path / "without", "measured").messages == 7
-    without = Results(tmp_path / "without").table("messages").to_pylist()
-    assert [row["latency_s"] for row in without] == [
-        row["latency_s"] for row in with_dcc.table("messages").to_pylist()
-    ]

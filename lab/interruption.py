@@ -1,4 +1,4 @@
-"""A study that is told to end tidies up once, undisturbed, and leaves nothing behind.
+"""A long piece of work that is told to end tidies up once, undisturbed, and leaves nothing behind.
 
 Ctrl-C, SIGTERM and a terminal that closes do the same. Whoever asks twice gets it no faster: what
 tidies up is bounded in time, and half of it would leave processes and files.
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What tells a study to end."""
+"""What tells a program to end."""
 
 _Handler: TypeAlias = Callable[[int, Any], None]
 
@@ -68,12 +68,20 @@ def interruptible(*, leaves: bool = False) -> Iterator[None]:
         yield
     finally:
         came = any(signal.getsignal(number) is _nothing for number in before)
-        if not (came and leaves):
-            _give_back(before)
+        if came and leaves:  # at its very end Python gives its own handlers back, but not this
+            before = dict.fromkeys(before, signal.SIG_IGN)
+        _give_back(before)
 
 
-def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
+def run_interruptibly(
+    work: Coroutine[Any, Any, T],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
     """Run a coroutine to its end; the first of the signals cancels it, in its order.
+
+    Args:
+        work: what to run.
+        loop_factory: makes the loop; None: asyncio's.
 
     Raises:
         KeyboardInterrupt: a signal came, and all is tidied up.
@@ -95,7 +103,8 @@ def run_interruptibly(work: Coroutine[Any, Any, T]) -> T:
             _give_back(before)
 
     try:
-        return asyncio.run(watched())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(watched())
     finally:
         if came:  # whatever became of the work: whoever had the signals before is told now
             signal.raise_signal(came[0])

@@ -190,6 +190,7 @@ class Gateway:
     ) -> None:
         """End the link and close the state; nothing that was accepted is lost."""
         self._open = False
+        await self._way.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from cem.errors import LinkError, PinMismatch
 from cem.route_2b.dialling import Dialler
@@ -55,6 +56,9 @@ class InternetSettings:
     round_trip_s: float = 0.030
     jitter_s: float = 0.0
     line: Callable[[str], Callable[[int], float]] | None = None
+
+
+_GOING_AWAY: Final = 1001
 
 
 class VirtualPipe:
@@ -184,8 +188,11 @@ class VirtualInternet:
             try:
                 yield ours
             finally:
-                cut()
                 life.not_at_end(cut)
+                if life.alive and self._open.get(device) is ours:
+                    # In order: what was sent before arrives.
+                    del self._open[device]
+                    await ours.close(_GOING_AWAY, "")
 
         return dial
 

@@ -155,6 +155,11 @@ class Route2bClient:
         if self._offer is not None:
             self.withdraw(self._offer.offer)
 
+    async def drain(self) -> None:
+        """Return when the connection that stands, if any, has taken all that is queued."""
+        if self._session is not None:
+            await self._session.drain()
+
     async def run(self) -> None:
         """Keep the route up, until cancelled."""
         while True:

@@ -111,6 +111,11 @@ class Session:
         finally:
             self._writer = None
 
+    async def drain(self) -> None:
+        """Return when the connection has taken all that is queued, or has ended."""
+        while self._writer is not None:
+            await asyncio.wait({self._writer})
+
     async def carry(self, application: Application) -> NoReturn:
         """Hand messages over until the connection ends.
 

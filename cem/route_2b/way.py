@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections import deque
@@ -31,6 +32,9 @@ likely answered, what came meanwhile shares the write to the disk, and the recei
 
 SETTLE_AGAIN_S = 1.0
 """The same after the store has failed."""
+
+_LEAVES_WITHIN_S = 1.0
+"""So long, in seconds, the connection has at the end to take what is queued."""
 
 
 class Route2bWay:
@@ -145,6 +149,15 @@ class Route2bWay:
             logger.error("what came by route 2b waits for the store: %s", error)
             loop = asyncio.get_running_loop()
             self._settling = loop.call_later(SETTLE_AGAIN_S, self._settle)
+
+    async def leave(self) -> None:
+        """Give the receipts that are owed, while the connection stands."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVES_WITHIN_S):
+                await self.client.drain()
 
     def close(self) -> None:
         """Leave what is held durable, if that is possible."""

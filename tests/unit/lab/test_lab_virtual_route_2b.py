@@ -161,6 +161,22 @@ def test_a_killed_end_comes_back_to_route_2b() -> None:
     assert run_virtual(main()) == [b"before"] * 3
 
 
+def test_an_end_that_leaves_at_once_has_said_what_it_got() -> None:
+    async def main() -> DeliveryState:
+        settings = VirtualSettings(internet=InternetSettings(), cem=HASTY)
+        async with VirtualSystem(settings) as system:
+            await _route_up(system)
+            dsrsp, _ = await system.dsrsp.running()
+            handle = await dsrsp.send(system.device(0), b"last")
+            cem, _ = await system.cems[0].running()
+            received = await anext(cem.received())
+            await received.ack()
+            await system.cems[0].stop()
+            return (await handle.wait()).state
+
+    assert run_virtual(main()) is DeliveryState.REASSEMBLED
+
+
 def test_one_disconnect_while_a_message_is_on_its_way() -> None:
     faults = FaultPlan(
         disconnects=[Disconnect(at_s=1.0 + n / 100, cem=0, away_s=0.0) for n in range(9)]

@@ -5,6 +5,10 @@ XML. By route 2b: two whole gateways with their stores, the DSRSP's and the CEM'
 the request to the answer in the hands of the application that asked; both ends acknowledge each
 message. Over HTTPS: aiohttp at both ends, mutual TLS 1.3, the connection kept alive.
 
+Beside it the floor: the same HTTPS, and at its ends the bare work that 2b promises for each message
+and HTTPS does not: zlib with the dictionary, one ECDSA signature made and one checked (OpenSSL),
+one commit to the disk (SQLite) before it goes and one before it is handed over.
+
 Usage: .venv/bin/python scripts/measure_route_2b_latency.py [--rounds 2000] [--memory]
 [--line-ms 30] [--json]. With --memory the gateways keep their states in memory: what durability
 costs is the difference. With --line-ms both cross a line with so many milliseconds there and back,
@@ -18,10 +22,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import sqlite3
 import ssl
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +35,8 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 
 import cem
 import dsrsp
@@ -49,6 +57,7 @@ from lab.cast import Cast, device_id
 from lab.openadr_messages import make_story
 from lab.pki_files import write_server_certificate
 from lab.tls_files import write_tls_files
+from smtunnel.dictionaries import DICTIONARIES
 from smtunnel.routes import RouteOffer, RouteStatus
 
 WARM_UP = 100
@@ -68,6 +77,44 @@ def messages() -> tuple[bytes, bytes]:
         max((one.octets for one in story if not one.downlink), key=len),
         max((one.octets for one in story if one.downlink), key=len),
     )
+
+
+class BareWork:
+    """What each end of the floor does for a message, with nothing around it.
+
+    Args:
+        path: of its database.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY CHECK (id < 2), octets BLOB)")
+        (self._dictionary,) = DICTIONARIES.values()
+        self._key = ec.derive_private_key(7, ec.SECP256R1())
+        self._public_key = self._key.public_key()
+        self._algorithm = ec.ECDSA(SHA256())
+
+    def give(self, message: bytes) -> bytes:
+        """Return what crosses of a message."""
+        compressor = zlib.compressobj(9, zdict=self._dictionary)
+        octets = compressor.compress(message) + compressor.flush()
+        self._keep(message)
+        signature = self._key.sign(octets, self._algorithm)
+        return bytes([len(signature)]) + signature + octets
+
+    def take(self, crossed: bytes) -> bytes:
+        """Return the message."""
+        end = 1 + crossed[0]
+        octets = crossed[end:]
+        self._public_key.verify(crossed[1:end], octets, self._algorithm)
+        message = zlib.decompressobj(zdict=self._dictionary).decompress(octets)
+        self._keep(message)
+        return message
+
+    def _keep(self, message: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO kept VALUES (1, ?)", (message,))
 
 
 class NoDcc:
@@ -135,7 +182,9 @@ async def answer(folder: Path, *, in_memory: bool) -> None:
     storage.keep(DsrspChanges(offers=(record,)), now=time.time())
     async with dsrsp.Gateway(config, keystore, dcc=NoDcc(), storage=storage) as gateway:
         app = web.Application()
-        app.router.add_post("/OpenADR2/Simple/2.0b/OadrPoll", http_answerer(reply))
+        bare = BareWork(state(folder, "floor-answer", in_memory=in_memory))
+        app.router.add_post("/OpenADR2/Simple/2.0b/OadrPoll", http_answerer(reply, None))
+        app.router.add_post("/floor", http_answerer(reply, bare))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_context(folder, server=True))
@@ -148,12 +197,17 @@ async def answer(folder: Path, *, in_memory: bool) -> None:
         await runner.cleanup()
 
 
-def http_answerer(reply: bytes) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Return what answers over HTTPS."""
+def http_answerer(
+    reply: bytes, bare: BareWork | None
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return what answers over HTTPS; with the bare work of the floor or without."""
 
     async def handle(request: web.Request) -> web.Response:
-        await request.read()
-        return web.Response(body=reply, content_type="application/xml")
+        octets = await request.read()
+        if bare is None:
+            return web.Response(body=reply, content_type="application/xml")
+        bare.take(octets)
+        return web.Response(body=bare.give(reply), content_type="application/octet-stream")
 
     return handle
 
@@ -206,7 +260,9 @@ async def delay(ports: list[int], line_ms: float) -> None:
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = port
         ) -> None:
             there, back = await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.gather(pump(reader, back), pump(there, writer))
+            # At the end of the process what is still open is cancelled, and that is no error.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(pump(reader, back), pump(there, writer))
 
         servers[port] = await asyncio.start_server(carry, "127.0.0.1", 0)
     print(json.dumps([one.sockets[0].getsockname()[1] for one in servers.values()]), flush=True)
@@ -232,7 +288,7 @@ async def ask(
     store = cem.SqliteStore(config.state, DEVICE, replay_window=config.replay_window)
     known = KnownOffer(offer_of(ports["route_2b"], pin), RouteStatus.ACCEPTED)
     store.commit(CemChanges(offer=known))
-    url = f"https://127.0.0.1:{ports['https']}/OpenADR2/Simple/2.0b/OadrPoll"
+    url = f"https://127.0.0.1:{ports['https']}"
     connector = aiohttp.TCPConnector(ssl=tls_context(folder, server=False))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
@@ -240,16 +296,28 @@ async def ask(
     ):
         await gateway.wait_route_2b()
         received = gateway.received()
+        bare = BareWork(state(folder, "floor-ask", in_memory=in_memory))
+
+        async def post(path: str, octets: bytes) -> bytes:
+            async with session.post(
+                url + path, data=octets, headers={"Content-Type": "application/xml"}
+            ) as response:
+                return await response.read()
 
         async def by_https() -> float:
             began = time.perf_counter()
-            async with session.post(
-                url, data=request, headers={"Content-Type": "application/xml"}
-            ) as response:
-                got = await response.read()
+            got = await post("/OpenADR2/Simple/2.0b/OadrPoll", request)
             took = time.perf_counter() - began
             if got != reply:
                 sys.exit("another answer came over HTTPS")
+            return took
+
+        async def by_floor() -> float:
+            began = time.perf_counter()
+            got = bare.take(await post("/floor", bare.give(request)))
+            took = time.perf_counter() - began
+            if got != reply:
+                sys.exit("another answer came over the floor")
             return took
 
         async def by_route_2b() -> float:
@@ -262,7 +330,7 @@ async def ask(
             await got.ack()
             return took
 
-        kinds = {"https": by_https, "route_2b": by_route_2b}
+        kinds = {"https": by_https, "floor": by_floor, "route_2b": by_route_2b}
         times: dict[str, list[float]] = {name: [] for name in kinds}
         for one in kinds.values():
             for _ in range(WARM_UP):
@@ -275,10 +343,11 @@ async def ask(
         "request_octets": len(request), "answer_octets": len(reply),
     }  # fmt: skip
     for part, label in ((0.5, "median"), (0.99, "p99")):
-        https, route_2b = (quantile(times[name], part) for name in ("https", "route_2b"))
+        https, floor, route_2b = (quantile(times[name], part) for name in kinds)
         figures |= {
-            f"https_{label}_us": https, f"route_2b_{label}_us": route_2b,
-            f"{label}_ratio": route_2b / https,
+            f"https_{label}_us": https, f"floor_{label}_us": floor,
+            f"route_2b_{label}_us": route_2b,
+            f"{label}_ratio": route_2b / https, f"{label}_ratio_to_floor": route_2b / floor,
         }  # fmt: skip
     return figures
 

@@ -1,4 +1,4 @@
-"""A request and its answer by route 2b against HTTPS, in one run: on the machine, on a line."""
+"""A request and its answer by route 2b against HTTPS and a floor, in one run: here, on a line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/measure_route_2b_latency.py"
 ROUNDS = int(os.environ.get("SMTUNNEL_ROUNDS", "300"))
 MOST_ON_A_LINE = 1.2
-"""With 30 ms there and back; at the machine itself crypto alone is more than HTTPS takes."""
+"""With 30 ms there and back; on the machine alone the floor is more than that."""
 
 pytestmark = pytest.mark.bench
 

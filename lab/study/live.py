@@ -20,6 +20,7 @@ from typing import Any
 from lab.cast import device_id
 from lab.control_client import ControlClient
 from lab.errors import LabError
+from lab.interruption import run_interruptibly
 from lab.journal import read_journal
 from lab.local_system import Identities, LocalSystem
 from lab.openadr_messages import StoryMessage
@@ -73,8 +74,7 @@ class LiveEngine:
         with tempfile.TemporaryDirectory(prefix="smtunnel-study-") as folder:
             try:
                 run = _run_stream_1 if case.route.kind == "stream1" else _run
-                with asyncio.Runner(loop_factory=precise_loop) as runner:
-                    events = runner.run(run(case, Path(folder), surroundings))
+                events = run_interruptibly(run(case, Path(folder), surroundings), precise_loop)
             except LabError as error:
                 raise EngineError(f"{case.title}: {error}") from None
         reader = JournalReader(

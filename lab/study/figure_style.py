@@ -29,7 +29,6 @@ _MARKS_S: tuple[float, ...] = (
     *(7200, 21_600, 43_200, 86_400, 172_800, 432_000, 864_000),
 )
 _MOST_MARKS = 9
-_MARGIN_INCHES = 0.1
 
 STYLE: Any = {
     "figure.dpi": 100,
@@ -63,12 +62,8 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     """Write a figure as SVG and PNG; returns the SVG's path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.svg"
-    # Laid out once: to find places for all texts takes longer than to draw them.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    box = figure.get_tightbbox().padded(_MARGIN_INCHES)
-    figure.savefig(path, metadata={"Date": None}, bbox_inches=box)
-    figure.savefig(folder / f"{name}.png", bbox_inches=box, metadata={"Software": None})
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+    figure.savefig(folder / f"{name}.png", bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     return path
 

@@ -2,7 +2,8 @@
 
 Exclusive: the file is locked for as long as it is open. Durable: what is committed is on the disk
 (WAL, synchronous=FULL). What need not be durable at once is held: it is visible, and becomes
-durable with the next commit; when a commit fails, it is done again before anything else.
+durable with the next commit; when anything fails that takes it back, it is done again before
+anything else.
 """
 
 from __future__ import annotations
@@ -74,7 +75,6 @@ class StateFile(Generic[Held]):
         self._errors = errors
         self._apply = apply
         self._held: list[Held] = []
-        self._lost_held = False
         try:
             if path != IN_MEMORY:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -201,20 +201,22 @@ class StateFile(Generic[Held]):
                 return
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
-        self._lost_held = bool(self._held)
 
     def _hold_again(self) -> None:
-        """Take up what is held and was rolled back with a commit that failed."""
-        if not self._lost_held:
+        """Take up what is held and was rolled back with something that failed.
+
+        That may have been a query: after an error of the disk SQLite rolls back on its own.
+        """
+        if not self._held or self.db.in_transaction:
             return
         self.db.execute("BEGIN IMMEDIATE")
         try:
             for what in self._held:
                 self._apply(what)
         except BaseException:
-            self.db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
             raise
-        self._lost_held = False
 
     @property
     def holds(self) -> bool:
@@ -230,7 +232,6 @@ class StateFile(Generic[Held]):
     def abandon(self) -> None:
         """Forget what is held, as a process that is killed does."""
         self._held.clear()
-        self._lost_held = False
         with self.mapped_errors():
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,39 @@ def test_what_is_held_outlives_a_commit_that_fails(
     notes.keep("more")
     assert (notes.texts, notes.file.holds) == (["held", "more"], False)
     notes.file.close()
+
+
+def test_what_is_held_outlives_a_query_that_fails(path: Path) -> None:
+    notes = Notes(path)
+    for number in range(50):
+        notes.keep(f"{number:02} {'x' * 3000}")
+    notes.file.close()
+    notes = Notes(path)
+    notes.file.hold("held")
+    with unreadable(path), pytest.raises(Failed, match="I/O error"):
+        _ = notes.texts
+    assert not notes.file.db.in_transaction, "SQLite has rolled back on its own"
+    notes.keep("more")
+    assert (notes.texts[-2:], notes.file.holds) == (["held", "more"], False)
+    notes.file.close()
+
+
+@contextlib.contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Let this process's open files of a database fail to be read, as a bad disk does."""
+    ours = [
+        int(link.name)
+        for link in Path("/proc/self/fd").iterdir()
+        if os.path.realpath(link).startswith(str(path.resolve()))
+    ]
+    kept = {number: os.dup(number) for number in ours}
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in ours:
+            os.dup2(nothing, number)
+        yield
+    finally:
+        for number, was in kept.items():
+            os.dup2(was, number)
+            os.close(was)
+        os.close(nothing)

@@ -190,16 +190,26 @@ class Gateway:
     ) -> None:
         """End the link and close the state; nothing that was accepted is lost."""
         self._open = False
-        await self._way.leave()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._way.close()
-        with contextlib.suppress(StoreError):
-            self._tunnel.keep_clock()
-        self._board.close()
-        self._message_stored.set()
-        self._store.close()
+        # Who is cancelled while this waits leaves nothing running, nor the state locked.
+        try:
+            await self._way.leave()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            try:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+            finally:
+                self._close()
+
+    def _close(self) -> None:
+        try:
+            self._way.close()
+            with contextlib.suppress(StoreError):
+                self._tunnel.keep_clock()
+        finally:
+            self._board.close()
+            self._message_stored.set()
+            self._store.close()
 
     # What the application uses
 

@@ -72,8 +72,10 @@ class Desk:
         """End; what has begun goes on after a restart."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._others.put_nowait(None)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._others.put_nowait(None)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name="cem openadr")
@@ -238,9 +240,9 @@ class Desk:
 
     async def _release(self, ref: str) -> None:
         """Give the gateway a message that is held, when those before it have ended."""
-        held = self.face.order.held[ref]
+        held = self.face.order.held.get(ref)
         try:
-            for earlier in held.after:
+            for earlier in () if held is None else held.after:
                 await self._wait_for_end(earlier)
             await self._give(ref)
         except GatewayClosed:
@@ -251,8 +253,15 @@ class Desk:
     async def _wait_for_end(self, ref: str) -> None:
         async with self._changed:
             await self._changed.wait_for(lambda: not self.face.order.is_in_hand(ref))
-        with contextlib.suppress(UnknownMessage):
-            await self._gateway.handle(ref).wait()
+        while True:
+            try:
+                await self._gateway.handle(ref).wait()
+                return
+            except UnknownMessage:
+                return
+            except StoreError as error:
+                logger.error("cannot tell whether %s has ended, next look soon: %s", ref, error)
+                await asyncio.sleep(_RETRY_S)
 
     async def _give(self, ref: str) -> None:
         pause_s = _RETRY_S

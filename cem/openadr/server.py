@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -101,12 +102,14 @@ class OpenAdrVtn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._pushing is not None:
-            self._pushing.cancel()
-            await asyncio.gather(self._pushing, return_exceptions=True)
-        await self._server.__aexit__(kind, error, trace)
-        await self._desk.stop()
-        self._store.close()
+        # Who is cancelled while this waits leaves nothing running, nor the state locked.
+        async with contextlib.AsyncExitStack() as ending:
+            ending.callback(self._store.close)
+            ending.push_async_callback(self._desk.stop)
+            ending.push_async_exit(self._server)
+            if self._pushing is not None:
+                self._pushing.cancel()
+                await asyncio.gather(self._pushing, return_exceptions=True)
 
     @property
     def port(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -138,12 +139,17 @@ class LimitedServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for listener in self._listeners:
-            listener.close()
-        await self._runner.cleanup()
+        # Who is cancelled while this waits leaves nothing open.
+        async with contextlib.AsyncExitStack() as ending:
+            ending.push_async_callback(self._cut_all)
+            ending.push_async_callback(self._runner.cleanup)
+            for listener in self._listeners:
+                ending.callback(listener.close)
+            for task in self._accepting:
+                task.cancel()
+            await asyncio.gather(*self._accepting, return_exceptions=True)
+
+    async def _cut_all(self) -> None:
         opening = [connection.opening for connection in self._connections if connection.opening]
         for connection in list(self._connections):
             connection.cut()

@@ -142,6 +142,31 @@ async def test_redelivered_after_a_restart_until_acknowledged(world, hub, path) 
         assert (await anext(gateway.received())).message == b"two"
 
 
+async def test_who_is_cancelled_while_it_closes_leaves_the_state_to_the_next(
+    world, hub, path, monkeypatch
+) -> None:
+    leaves = asyncio.Event()
+
+    async def drain(client) -> None:
+        leaves.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("cem.route_2b.client.Route2bClient.drain", drain)
+    config = world.config(hub_url=hub.url, state=path)
+
+    async def live() -> None:
+        async with world.gateway(config):
+            pass
+
+    living = asyncio.create_task(live())
+    await leaves.wait()
+    living.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await living
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("cem ")]
+    world.store(path).close()
+
+
 async def test_queued_message_goes_out_after_a_restart(world, hub, served, path) -> None:
     config = world.config(state=path, hub_url="ws://127.0.0.1:9")  # nobody listens there
     async with world.gateway(config) as gateway:

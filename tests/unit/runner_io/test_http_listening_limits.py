@@ -231,6 +231,20 @@ async def test_it_ends_with_connections_in_every_state() -> None:
         assert await caller.is_cut()
 
 
+async def test_who_is_cancelled_while_it_ends_leaves_nothing_open() -> None:
+    async with served() as world:
+        caller = await world.call(REQUEST)
+        assert await caller.answer()
+        ending = asyncio.create_task(world.server.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        assert await caller.is_cut()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*world.server.address)
+
+
 async def test_a_port_that_is_taken_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         limits = Limits(

@@ -91,33 +91,43 @@ class StateFile(Generic[Held]):
     def _prepare(self, schema: str, version: int, owner: str) -> None:
         try:
             # Exclusive before WAL: the lock is held from the first access to the end.
-            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+            self.db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            if self.path != IN_MEMORY and Path(self.path).stat().st_size:
+                # Before WAL: that is written into the file.
+                self._is_ours(version, owner)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
                 self.db.execute(f"PRAGMA {pragma}")
             self.db.execute("BEGIN IMMEDIATE")
-            (found,) = self.db.execute("PRAGMA user_version").fetchone()
-            (tables,) = self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if found != version and (found or tables):
-                raise self._errors.failed(
-                    f"{self.path}: a state file of format {found}, this program knows {version} "
-                    f"only: {self._errors.other_format}"
-                )
-            if not found:
+            if not self._is_ours(version, owner):
                 for statement in filter(str.strip, f"{_OWNER}{schema}".split(";")):
                     self.db.execute(statement)
                 self.db.execute("INSERT INTO owner VALUES (1, ?)", (owner,))
                 self.db.execute(f"PRAGMA user_version={version}")
-            (found,) = self.db.execute("SELECT name FROM owner").fetchone()
-            if found != owner:
-                raise self._errors.failed(
-                    f"{self.path}: the state of {found}, not of {owner}: {self._errors.other_owner}"
-                )
             self.db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             self._fail(error)
         except sqlite3.Error as error:
             raise self._errors.failed(
                 f"{self.path}: not a usable state file: {error}; {self._errors.not_usable}"
             ) from None
+
+    def _is_ours(self, version: int, owner: str) -> bool:
+        """Tell whether there is a state yet; refuse what is none of ours."""
+        (found,) = self.db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if found != version and (found or tables):
+            raise self._errors.failed(
+                f"{self.path}: a state file of format {found}, this program knows {version} "
+                f"only: {self._errors.other_format}"
+            )
+        if not found:
+            return False
+        (name,) = self.db.execute("SELECT name FROM owner").fetchone()
+        if name != owner:
+            raise self._errors.failed(
+                f"{self.path}: the state of {name}, not of {owner}: {self._errors.other_owner}"
+            )
+        return True
 
     def check_writable(self) -> None:
         """Prove that something can be written."""

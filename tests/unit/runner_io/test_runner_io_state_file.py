@@ -131,8 +131,10 @@ def test_tables_that_nobody_has_numbered_are_another_format(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE facts (name TEXT)")
     other.close()
+    before = path.read_bytes()
     with pytest.raises(Failed, match="format 0, this program knows 1 only"):
         Notes(path)
+    assert path.read_bytes() == before, "the mode of its journal included"
 
 
 def test_what_is_no_state_file_is_refused(path: Path, tmp_path: Path) -> None:

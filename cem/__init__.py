@@ -6,24 +6,32 @@
 
 from __future__ import annotations
 
-from cem.config import CemConfig
-from cem.errors import (
-    AlertError,
-    CemError,
-    CommandRefused,
-    ConfigurationError,
-    GatewayClosed,
-    LinkError,
-    LinkRefused,
-    QueueFull,
-    StoreError,
-    StoreInUse,
-    UnknownMessage,
-)
-from cem.gateway import Gateway
-from cem.handles import MessageHandle, ReceivedMessage
-from cem.route_2b import Phase, RouteState
-from cem.store import SqliteStore
+try:
+    from cem.config import CemConfig
+    from cem.errors import (
+        AlertError,
+        CemError,
+        CommandRefused,
+        ConfigurationError,
+        GatewayClosed,
+        LinkError,
+        LinkRefused,
+        QueueFull,
+        StoreError,
+        StoreInUse,
+        UnknownMessage,
+    )
+    from cem.gateway import Gateway
+    from cem.handles import MessageHandle, ReceivedMessage
+    from cem.route_2b import Phase, RouteState
+    from cem.store import SqliteStore
+except ModuleNotFoundError as missing:
+    # The base install carries the embeddable library alone.
+    raise ModuleNotFoundError(
+        f"cem needs the package {missing.name!r}: "
+        "install the extra 'gateway' (pip install 'smtunnel[gateway]')",
+        name=missing.name,
+    ) from None
 
 __all__ = [
     "AlertError",

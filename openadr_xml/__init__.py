@@ -6,17 +6,25 @@ parse_untrusted_payload reads what a gateway must know to route a message; opena
 makes the few payloads that a gateway gives itself.
 """
 
-from openadr_xml.canonical import NotCompactable, canonical
-from openadr_xml.exchanges import ANSWERS, FROM_VTN, TOLD_AT_ONCE
-from openadr_xml.payloads import (
-    MAX_PAYLOAD_OCTETS,
-    SERVICES,
-    EventVersion,
-    Payload,
-    PayloadRefused,
-    parse_untrusted_payload,
-)
-from openadr_xml.rewriting import compact
+try:
+    from openadr_xml.canonical import NotCompactable, canonical
+    from openadr_xml.exchanges import ANSWERS, FROM_VTN, TOLD_AT_ONCE
+    from openadr_xml.payloads import (
+        MAX_PAYLOAD_OCTETS,
+        SERVICES,
+        EventVersion,
+        Payload,
+        PayloadRefused,
+        parse_untrusted_payload,
+    )
+    from openadr_xml.rewriting import compact
+except ModuleNotFoundError as missing:
+    # The base install carries the embeddable library alone.
+    raise ModuleNotFoundError(
+        f"openadr_xml needs the package {missing.name!r}: "
+        "install the extra 'gateway' (pip install 'smtunnel[gateway]')",
+        name=missing.name,
+    ) from None
 
 __all__ = [
     "ANSWERS",

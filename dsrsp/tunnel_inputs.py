@@ -133,6 +133,8 @@ class TunnelInputs:
         changes = self._outcomes.changes(effects, fresh)
         self._store(changes, now)
         self._endpoint = endpoint
+        # What came before this is done before it.
+        self._do_undone()
         self._outcomes.act(effects, changes, fresh, now)
         return endpoint
 

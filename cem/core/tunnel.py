@@ -360,6 +360,8 @@ class TunnelEnd:
                 effects = _joined(effects, up)
             self._commit(effects, now, Changes(done_alerts=signed - wanted))
             self._endpoint = endpoint
+            # What came before this is told before it.
+            self._tell_untold()
             self._told(effects)
         return self._endpoint
 

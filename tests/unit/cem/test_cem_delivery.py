@@ -24,6 +24,7 @@ from smtunnel import (
     Originator,
     parse_untrusted_header,
 )
+from smtunnel.effects import Effects
 from smtunnel.errors import LocalError
 from smtunnel.records import AbortCode, Capabilities, EchoReply, ReceiptPolicy
 
@@ -531,3 +532,21 @@ def test_losses_restarts_and_full_disks(new_setting, seed) -> None:
         assert len({octets for _, octets in setting.hub.sent}) == len(set(counters))
 
     run_virtual(main())
+
+
+def test_what_is_held_is_told_before_an_end_that_is_made_anew(world, monkeypatch) -> None:
+    store, told = world.store(), []
+    tunnel = world.tunnel(store, told=lambda effects: told.append(sorted(effects.saves)))
+    tunnel.start(NOW)
+    told.clear()
+    monkeypatch.setattr(store, "tunnel_rows", dict)
+
+    def fail(endpoint):
+        raise StoreError("the disk is full")
+
+    tunnel.work(lambda endpoint: Effects(saves={"held": b""}), NOW, hold=True)
+    with pytest.raises(StoreError):
+        tunnel.work(fail, NOW)
+    tunnel.work(lambda endpoint: Effects(saves={"later": b""}), NOW)
+    assert told == [["held"], ["cem/window"], ["later"]]
+    store.close()

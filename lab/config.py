@@ -150,6 +150,11 @@ def load_config(path: Path, file_type: type[T]) -> T:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such configuration here: go to its folder, or make one with "
+            "--example-config"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot read the configuration: {reason}") from None

@@ -38,7 +38,10 @@ def check_trace_folder(folder: Path) -> None:
     """
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise LabError(f"{folder}: not empty; a trace is written to a folder of its own")
+            raise LabError(
+                f"{folder}: not empty, and a trace has a folder of its own: name another, "
+                "or remove this one"
+            )
     except OSError as error:
         raise LabError(f"{folder}: cannot be the trace's folder: {error.strerror}") from None
 

@@ -104,9 +104,10 @@ class StateFile(Generic[Held]):
                 self.db.execute("INSERT INTO owner VALUES (1, ?)", (owner,))
                 self.db.execute(f"PRAGMA user_version={version}")
             self.db.execute("COMMIT")
-        except (OSError, sqlite3.OperationalError) as error:
-            self._fail(error)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
+            foreign = type(error) is sqlite3.DatabaseError or "no such table" in str(error)
+            if not foreign:
+                self._fail(error)
             raise self._errors.failed(
                 f"{self.path}: not a usable state file: {error}; {self._errors.not_usable}"
             ) from None

@@ -137,6 +137,16 @@ def test_tables_that_nobody_has_numbered_are_another_format(path: Path) -> None:
     assert path.read_bytes() == before, "the mode of its journal included"
 
 
+def test_somebody_elses_database_of_the_same_number_is_refused(path: Path) -> None:
+    other = sqlite3.connect(path)
+    other.executescript("CREATE TABLE facts (name TEXT); PRAGMA user_version=1;")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(Failed, match="not a usable state file: no such table: owner; restore it"):
+        Notes(path)
+    assert path.read_bytes() == before
+
+
 def test_what_is_no_state_file_is_refused(path: Path, tmp_path: Path) -> None:
     path.write_bytes(b"<oadrPayload/>" * 1000)
     with pytest.raises(Failed, match=r"not a usable state file.*; restore it"):

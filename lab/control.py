@@ -54,230 +54,31 @@ import hmac
 import json
 import logging
 import math
-import os
-import secrets
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from gbcs import EntityId
 from gbcs.errors import BuildError
-from lab.errors import ConfigError
+from lab.control_ports import AskableGateway, ControlledGateway, Handle, Received
+from lab.control_values import SendOptions, capabilities_as_dict, status_as_dict
 from lab.route_2b import RouteView
-from smtunnel import MessageStatus, Route, RouteChoice
-from smtunnel.records import Capabilities
+from smtunnel import MessageStatus
 from smtunnel.route_choice import routes_text
 
 logger = logging.getLogger("control")
-
-N = TypeVar("N", int, float)
 
 _MAX_BODY_OCTETS = 16 * 1024 * 1024  # the gateway's own, smaller limit gives the teaching error
 _MAX_WAIT_S = 300.0
 _MAX_PENDING = 1000
 _MAX_ANSWER_OCTETS = 4 * 1024 * 1024
 _RETRY_S = 1.0
-_STATUS_FIELDS = tuple(field.name for field in fields(MessageStatus))
-ROUTES = {
-    "auto": RouteChoice.AUTO,
-    "2a": RouteChoice.ONLY_2A,
-    "2b": RouteChoice.ONLY_2B,
-    "both": RouteChoice.BOTH,
-}
-"""What a caller may say of the routes that a message may take."""
-
 _ECHO_TIMEOUT_S = 7200.0  # the DCC's slower class; the caller says less
 
 
-class Handle(Protocol):
-    """A message that was sent, as both gateways show it."""
-
-    @property
-    def ref(self) -> str:
-        """The reference of the message."""
-        ...
-
-    @property
-    def status(self) -> MessageStatus:
-        """Where the message is now."""
-        ...
-
-    def statuses(self) -> AsyncIterator[MessageStatus]:
-        """Each status from now on, ending with a final one."""
-        ...
-
-
-class Received(Protocol):
-    """A message that arrived, as both gateways show it."""
-
-    @property
-    def ref(self) -> str:
-        """The reference of the message."""
-        ...
-
-    @property
-    def peer(self) -> EntityId:
-        """Who sent it."""
-        ...
-
-    @property
-    def message(self) -> bytes:
-        """The octets, as they were sent."""
-        ...
-
-    @property
-    def received_at(self) -> float:
-        """When it was complete, in seconds since 1970, UTC."""
-        ...
-
-    @property
-    def route(self) -> Route:
-        """What brought it, or its last piece."""
-        ...
-
-    async def ack(self, answers: str | None = None) -> None:
-        """Take the message over."""
-        ...
-
-
-class ControlledGateway(Protocol):
-    """What the control interface needs of a gateway."""
-
-    def handle(self, ref: str) -> Handle:
-        """Find a message that was sent."""
-        ...
-
-    def received(self) -> AsyncIterator[Received]:
-        """Messages from the other end."""
-        ...
-
-
-class AskableGateway(Protocol):
-    """What the control interface needs of a gateway that can ask its CEMs."""
-
-    async def echo(self, device: EntityId, *, timeout_s: float | None = None) -> float:
-        """Return how long there and back takes, in seconds."""
-        ...
-
-    def capabilities(self, device: EntityId) -> Capabilities | None:
-        """Return what a CEM has said that it understands; None: nothing yet."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendOptions:
-    """How a message is to be sent, as a caller says it; see the gateways' ``send``."""
-
-    compression: str = "auto"
-    compact: bool | None = None
-    deadline: float | None = None
-    priority: int = 0
-    topic: str | None = None
-    supersedes: str | None = None
-    route: RouteChoice = RouteChoice.AUTO
-    urgent: bool = False
-
-    @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> SendOptions:
-        """Read them from the query of a request.
-
-        Raises:
-            BuildError: one of them is not what it must be.
-        """
-        compact = query.get("compact")
-        if compact not in (None, "true", "false"):
-            raise BuildError(f"compact={compact}: expected true or false, or leave it out")
-        deadline = query.get("deadline")
-        urgent = query.get("urgent", "false")
-        if urgent not in ("true", "false"):
-            raise BuildError(f"urgent={urgent}: expected true or false")
-        route = ROUTES.get(query.get("route", "auto"))
-        if route is None:
-            raise BuildError(f"route={query['route']}: expected {', '.join(ROUTES)}")
-        return cls(
-            compression=query.get("compression", "auto"),
-            compact=None if compact is None else compact == "true",
-            deadline=None if deadline is None else _number(float, "deadline", deadline),
-            priority=_number(int, "priority", query.get("priority", "0")),
-            topic=query.get("topic"),
-            supersedes=query.get("supersedes"),
-            route=route,
-            urgent=urgent == "true",
-        )
-
-    def to_query(self) -> dict[str, str]:
-        """Write them into the query of a request; what is left open is left out."""
-        query = {"compression": self.compression}
-        if self.compact is not None:
-            query["compact"] = "true" if self.compact else "false"
-        if self.deadline is not None:
-            query["deadline"] = repr(self.deadline)
-        if self.priority:
-            query["priority"] = str(self.priority)
-        if self.topic is not None:
-            query["topic"] = self.topic
-        if self.supersedes is not None:
-            query["supersedes"] = self.supersedes
-        if self.route is not RouteChoice.AUTO:
-            query["route"] = next(name for name, one in ROUTES.items() if one is self.route)
-        if self.urgent:
-            query["urgent"] = "true"
-        return query
-
-
 SendFunction = Callable[[EntityId | None, bytes, SendOptions], Awaitable[Handle]]
-
-
-def load_or_make_token(path: Path) -> str:
-    """Return the token in a file; a missing file is made with a new one, readable by its owner.
-
-    Raises:
-        ConfigError: the file cannot be read or made, others may read it, or it is too short.
-    """
-    try:
-        # An empty file is what a kill leaves between making and writing.
-        if not path.exists() or not path.stat().st_size:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-            with os.fdopen(descriptor, "w") as made:
-                made.write(secrets.token_urlsafe(32) + "\n")
-        others_may_read = bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot use it as the control token file: {error}") from None
-    if others_may_read:
-        raise ConfigError(
-            f"{path}: a control token that others may read; make it yours alone: chmod 600 {path}"
-        )
-    if len(token) < 16:
-        raise ConfigError(
-            f"{path}: the control token has {len(token)} characters, 16 are the least; "
-            "remove the file and a good one is made"
-        )
-    return token
-
-
-def capabilities_as_dict(capabilities: Capabilities) -> dict[str, Any]:
-    """Return capabilities as plain JSON values, dictionaries by DICTID in hexadecimal."""
-    told = asdict(capabilities)
-    told["receipts"] = capabilities.receipts.name.lower()
-    told["dictionaries"] = [f"{number:08X}" for number in capabilities.dictionaries]
-    return told
-
-
-def status_as_dict(handle_ref: str, status: MessageStatus) -> dict[str, Any]:
-    """Return a status as plain JSON values, its state by name."""
-    told = {name: getattr(status, name) for name in _STATUS_FIELDS}
-    return told | {
-        "ref": handle_ref,
-        "state": status.state.name,
-        "final": status.final,
-        "routes": routes_text(status.routes),
-    }
+"""Sends a message: (to, message, options)."""
 
 
 class ControlInterface:
@@ -498,13 +299,6 @@ class ControlInterface:
             self._pending.pop(ref, None)
             self._changed.notify_all()
         return web.Response(status=204)
-
-
-def _number(kind: Callable[[str], N], name: str, text: str) -> N:
-    try:
-        return kind(text)
-    except ValueError:
-        raise BuildError(f"{name}={text}: expected a number") from None
 
 
 def _seconds(request: web.Request, name: str, *, default: float) -> float | None:

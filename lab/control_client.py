@@ -16,7 +16,7 @@ import aiohttp
 from dsrsp.connecting import connect_reason
 from gbcs import EntityId
 from gbcs.errors import BuildError
-from lab.control import SendOptions
+from lab.control_values import SendOptions
 from lab.errors import ControlError
 
 _CONNECT_TIMEOUT_S = 10.0

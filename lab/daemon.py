@@ -37,15 +37,9 @@ from gbcs.duis import SCHEMA_FILES, Schema
 from gbcs.errors import BuildError
 from gbcs.ports import Journal, NullJournal
 from lab.config import CemFile, ControlConfig, DccSimFile, DsrspFile, load_config
-from lab.control import (
-    AskableGateway,
-    ControlInterface,
-    ControlledGateway,
-    Handle,
-    SendFunction,
-    SendOptions,
-    load_or_make_token,
-)
+from lab.control import ControlInterface, SendFunction
+from lab.control_ports import AskableGateway, ControlledGateway, Handle
+from lab.control_values import SendOptions, load_or_make_token
 from lab.errors import ConfigError
 from lab.journal import JsonLinesJournal
 from lab.keys import read_keystore

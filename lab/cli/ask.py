@@ -11,7 +11,7 @@ import click
 
 from gbcs import EntityId
 from lab.cli.app import EXIT_NO
-from lab.cli.talk import client_of, json_option, run_checked, with_control
+from lab.cli.control_options import client_of, json_option, run_checked, with_control
 from lab.config import DsrspFile
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from lab.cli.ask import add_ask_commands
+from lab.cli.control_options import run_checked
 from lab.cli.network_profiles import profiles
 from lab.cli.openadr import add_openadr_commands
 from lab.cli.route_2b import add_route_commands
-from lab.cli.talk import add_talk_commands, run_checked
+from lab.cli.talk import add_talk_commands
 from lab.daemon import run_cem, run_dcc_sim, run_dsrsp
 
 _BLOCK_OCTETS = 65536

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.cli.app import EXIT_NO, CommandFailed
+from lab.cli.control_options import json_option, run_checked
 from lab.cli.seven_messages import show_messages
-from lab.cli.talk import json_option, run_checked
 from lab.errors import DemoError, LabError
 from lab.pki_files import write_test_pki
 from lab.three_ways import EVENT_POWER_W, EVENT_S, Check, Told, Way, WayStory, check, draw, run_way

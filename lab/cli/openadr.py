@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lab.cli.talk import client_of, json_option, run_checked, with_control
+from lab.cli.control_options import client_of, json_option, run_checked, with_control
 from lab.config import CemFile, DsrspFile
 
 

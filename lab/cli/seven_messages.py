@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.cli.app import EXIT_NO
-from lab.cli.talk import STATE_WORDS, run_checked
+from lab.cli.control_options import run_checked
+from lab.cli.talk import STATE_WORDS
 from lab.pki_files import write_test_pki
 from lab.seven_messages import DemoResult, Leg, run_demo
 

@@ -11,9 +11,9 @@ import click
 from aiohttp import web
 
 from gbcs.certificates import Role
-from lab.cli.talk import run_checked
+from lab.cli.control_options import run_checked
 from lab.config import load_config
-from lab.control import load_or_make_token
+from lab.control_values import load_or_make_token
 from lab.daemon import (
     announce_ready,
     check_loopback,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lab.cli.talk import json_option, run_checked
+from lab.cli.control_options import json_option, run_checked
 from lab.stream_1 import (
     CLIENT_NAME,
     SERVER_NAME,

@@ -141,13 +141,13 @@ def test_capabilities_are_told_or_that_they_are_not_known(
 
 @pytest.mark.parametrize("text", ["30s", "5m", "2h", "1.5d", "2999-01-15T17:30:00Z"])
 def test_a_deadline_is_a_time_from_now_or_a_time_of_a_zone(text: str) -> None:
-    assert talk._deadline(text) > time.time()
+    assert control_options._deadline(text) > time.time()
 
 
 @pytest.mark.parametrize("text", ["", "s", "soon", "30", "2999-01-15T17:30:00", "-"])
 def test_what_is_no_deadline_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"zone|expected"):
-        talk._deadline(text)
+        control_options._deadline(text)
 
 
 # On a terminal

@@ -17,8 +17,9 @@ from aiohttp import web
 
 from gbcs import EntityId
 from lab import control
-from lab.control import ControlInterface, SendOptions, load_or_make_token
+from lab.control import ControlInterface
 from lab.control_client import ControlClient
+from lab.control_values import SendOptions, load_or_make_token
 from lab.daemon import check_loopback
 from lab.errors import ConfigError, ControlError
 from smtunnel import MessageStatus, Route

@@ -16,7 +16,7 @@ import click
 import pytest
 
 from gbcs import EntityId
-from lab.cli import ask, talk
+from lab.cli import ask, control_options, talk
 from lab.cli.app import run
 from lab.control_client import ReceivedOverControl
 

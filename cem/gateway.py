@@ -22,16 +22,15 @@ from cem.core.uplink import AlertBuilder
 from cem.credentials import load_credentials
 from cem.errors import (
     AlertError,
-    CommandRefused,
     GatewayClosed,
-    LinkError,
     QueueFull,
     StoreError,
     UnknownMessage,
 )
 from cem.handles import MessageHandle, ReceivedMessage, StatusBoard
 from cem.link import HubLink, websocket_connector
-from cem.ports import Connector, HubConnection, Store
+from cem.ports import Connector, Store
+from cem.route_2a import Route2aWay
 from cem.route_2b.client import RouteState
 from cem.route_2b.dialling import Dialler
 from cem.route_2b.offers import judge_offer
@@ -97,7 +96,6 @@ class Gateway:
         self._counts: Counter[str] = Counter()
         self._board = StatusBoard()
         self._teller = Teller(self._journal, self._board, self._counts)
-        self._alert_added = asyncio.Event()
         self._message_stored = asyncio.Event()
         self._deadline_changed = asyncio.Event()
         self._looks_at = math.inf
@@ -159,15 +157,22 @@ class Gateway:
                 clock=self._steady,
                 random_octets=self._random_octets,
             )
-            self._downlink = Downlink(
+            downlink = Downlink(
                 credentials.admission,
                 credentials.signer,
                 self._store,
                 self._tunnel,
                 unacknowledged_messages=config.unacknowledged_messages,
             )
+            self._way_2a = Route2aWay(
+                downlink, self._tunnel, self._store, self._teller, self._counts, self._steady
+            )
             self._link = HubLink(
-                config, credentials.signer, self._connector, self._random_octets, self._session
+                config,
+                credentials.signer,
+                self._connector,
+                self._random_octets,
+                self._way_2a.serve,
             )
             self._tunnel.start(self._steady())
             self._way.follow(self._offers.followed)
@@ -422,7 +427,7 @@ class Gateway:
             if transmit.route is Route.ROUTE_2B:
                 self._way.transmit(transmit)
             else:
-                self._alert_added.set()
+                self._way_2a.alert_added.set()
         if effects.news:
             self._way.follow(self._offers.followed)
         deadline = self._tunnel.get_timer()
@@ -451,61 +456,6 @@ class Gateway:
                     self._tunnel.keep_clock()
             except (StoreError, AlertError) as error:
                 logger.error("cannot do what is due: %s", error)
-
-    async def _session(self, connection: HubConnection) -> None:
-        """Serve one connection until it breaks."""
-        # No task group: in Python 3.11 one can swallow a cancellation that meets a failure.
-        tasks = [
-            asyncio.create_task(self._receive_commands(connection), name="cem receive"),
-            asyncio.create_task(self._send_alerts(connection), name="cem send"),
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
-
-    async def _receive_commands(self, connection: HubConnection) -> None:
-        while True:
-            message = await connection.receive()
-            if isinstance(message, str):
-                raise LinkError(
-                    f"the hub sent a text of {len(message)} characters, expected binary messages"
-                )
-            response = self._obey(message)
-            if response is not None:
-                await connection.send(response)
-            # A hub that floods us must not keep everybody else from their turn.
-            await asyncio.sleep(0)
-
-    def _obey(self, octets: bytes) -> bytes | None:
-        try:
-            handled = self._downlink.receive_untrusted(octets, self._steady())
-        except CommandRefused as error:
-            self._counts["REFUSED_COMMAND"] += 1
-            logger.warning(
-                "refused %d octets from the hub, no answer is sent: %s", len(octets), error
-            )
-            return None
-        self._counts[handled.outcome.name] += 1
-        self._teller.log_command(handled)
-        return handled.response
-
-    async def _send_alerts(self, connection: HubConnection) -> None:
-        """Hand over what is to be sent, in order; what the hub may not have goes out again."""
-        while True:
-            self._alert_added.clear()
-            alert = self._store.next_alert()
-            if alert is None:
-                await self._alert_added.wait()
-                continue
-            self._teller.tell_alert(alert)
-            await connection.send(alert.octets)
-            await connection.confirm()
-            self._tunnel.handed_over(alert, self._steady())
 
 
 def _check_deadline(deadline: float | None, wall: float) -> None:

@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo test lint unit fuzz bench scale interop conformance-c conformance-micropython clean
+.PHONY: help setup demo test lint unit fuzz bench scale route-2b interop conformance-c conformance-micropython clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 25
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 25
 
 setup: ## make .venv with everything the project needs
 	@scripts/setup
@@ -36,6 +36,13 @@ bench: setup ## speed, as ratios to a floor measured in the same run
 
 scale: setup ## what the DCC simulator holds and carries, written to specs/dcc-sim-scale.md (four minutes)
 	@$(BIN)/python scripts/measure_dcc_sim_scale.py
+
+route-2b: setup ## latency of route 2b beside HTTPS, 5,000 connections, 10,000 that break (five minutes)
+	@$(BIN)/python scripts/measure_route_2b_latency.py
+	@$(BIN)/python scripts/measure_route_2b_latency.py --memory
+	@$(BIN)/python scripts/measure_route_2b_latency.py --line-ms 30 --rounds 300
+	@$(BIN)/python scripts/measure_route_2b.py
+	@$(BIN)/smtunnel virtual run --internet-ms 30 --disconnects 10000 --messages 5000 --hours 2 --profile none --faults none
 
 interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl, reference vectors)
 	@CI=true $(BIN)/pytest tests/interop

@@ -135,8 +135,12 @@ class Gateway:
             stack.callback(storage.close)
             self._check_own_certificates(self._clock())
             monotonic = asyncio.get_running_loop().time
-            ahead_s = storage.load_wall_ahead()
-            steady = SteadyClock(self._clock, monotonic, wall_ahead_s=ahead_s)
+            steady = SteadyClock(
+                self._clock,
+                monotonic,
+                wall_ahead_s=storage.load_wall_ahead(),
+                not_before=storage.latest_time(),
+            )
             now = steady()
             storage.forget_finished(
                 before=now - self._config.keep_finished_s,

@@ -109,6 +109,10 @@ class Storage(Protocol):
         """How far the wall clock was ahead of the times in here, in seconds; 0: nobody said."""
         ...
 
+    def latest_time(self) -> float:
+        """Return the latest time at which something is known to have ended; -inf: nothing has."""
+        ...
+
     def keep_wall_ahead(self, wall_ahead_s: float) -> None:
         """Keep how far the wall clock is ahead, in seconds."""
         ...

@@ -8,6 +8,7 @@ they are kept as eight octets, which sort as the numbers do.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from typing import Final
 
@@ -127,6 +128,13 @@ class SqliteStore:
         """Return how far the wall clock was ahead of the times in here, in seconds."""
         rows = self._file.rows("SELECT wall_ahead_s FROM clock")
         return float(rows[0][0]) if rows else 0.0
+
+    def latest_time(self) -> float:
+        """Return the latest time at which something is known to have ended; -inf: nothing has."""
+        rows = self._file.rows(
+            "SELECT max(ended_at) FROM message UNION ALL SELECT max(ended_at) FROM request"
+        )
+        return max((float(at) for (at,) in rows if at is not None), default=-math.inf)
 
     def keep_wall_ahead(self, wall_ahead_s: float) -> None:
         """Keep how far the wall clock is ahead."""

@@ -170,6 +170,28 @@ def test_over_a_restart_the_wall_clock_tells_how_long_nobody_was_here(world, jum
     assert caplog.text.count("the wall clock was set") == 1
 
 
+def test_a_wall_clock_that_was_set_back_while_nobody_was_here_holds_nothing_up(world):
+    """No time has passed as far as anybody can tell: what has an hour left has it still."""
+    wall = WallClock()
+    settings = {"fragment_attempts": 1, "response_timeout_s": HOUR, "resume_grace_s": 1.0}
+
+    async def main():
+        async with gateway(world, wall, **settings) as running:
+            await (await running.send(world.device, b"arrives")).wait()
+            world.dcc.results = lambda pre: None
+            ref = (await running.send(world.device, b"x")).ref
+            await asyncio.sleep(60)
+        world.dcc.receive = lambda octets: None
+        wall.ahead_s = -10 * HOUR
+        began_s = elapsed_s()
+        async with gateway(world, wall, **settings) as running:
+            return await running.handle(ref).wait(), elapsed_s() - began_s
+
+    status, took_s = world.run(main)
+    assert "no answer from the device in 3600 s" in status.reason
+    assert HOUR - 120 <= took_s <= HOUR + 2
+
+
 def test_the_clock_goes_on_where_the_store_says(tmp_path, world):
     async def main():
         store = SqliteStore(str(tmp_path / "clock.sqlite"), supplier_id=world.supplier)

@@ -42,7 +42,7 @@ route-2b: setup ## latency of route 2b beside HTTPS, 5,000 connections, 10,000 t
 	@$(BIN)/python scripts/measure_route_2b_latency.py --memory
 	@$(BIN)/python scripts/measure_route_2b_latency.py --line-ms 30 --rounds 300
 	@$(BIN)/python scripts/measure_route_2b.py
-	@$(BIN)/smtunnel virtual run --internet-ms 30 --disconnects 10000 --messages 5000 --hours 2 --profile none --faults none
+	@$(BIN)/smtunnel virtual run --internet-ms 30 --disconnects 10000 --messages 10000 --hours 24 --devices 24 --profile none --faults none
 
 interop: setup ## our octets against software that is not ours (needs Java, Node with npm, xmlsec1, openssl, reference vectors)
 	@CI=true $(BIN)/pytest tests/interop

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,12 +180,24 @@ def _journal_maker(folder: Path) -> Callable[[str, Clock], Journal]:
     return make
 
 
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Keep loggers silent inside: what was not foreseen is in the report."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (level, propagates) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.propagate = propagates
+
+
 def _watched(plan: RunPlan) -> RunReport:
     """Run a plan with a bar on standard error, and without the gateways' many log lines."""
-    for name in ("dsrsp", "cem", "dcc_sim", "lab"):
-        # What was not foreseen is in the report.
-        logging.getLogger(name).setLevel(logging.ERROR)
-        logging.getLogger(name).propagate = False
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -195,7 +208,7 @@ def _watched(plan: RunPlan) -> RunReport:
         transient=True,
         disable=not console.is_terminal,
     )
-    with bar:
+    with _quiet("dsrsp", "cem", "dcc_sim", "lab"), bar:
         task = bar.add_task("starting", total=plan.messages)
 
         def on_progress(at_s: float, ended: int) -> None:

@@ -128,10 +128,14 @@ async def _garbage_on_control(system: LocalSystem, http: aiohttp.ClientSession) 
     ("arguments", "code", "words"),
     [
         (["dsrsp"], 2, "--example-config"),
-        (["cem", "--config", "nowhere.toml"], 3, "cannot read"),
+        (["cem", "--config", "nowhere.toml"], 3, "no such configuration"),
         (["dcc-sim", "--config", "broken.toml"], 3, "not valid TOML"),
         (["dsrsp", "--config", "unknown.toml"], 3, "colour"),
-        (["dsrsp", "send", "--to", "1", "--config", "nowhere.toml", "x"], 3, "cannot read"),
+        (
+            ["dsrsp", "send", "--to", "1", "--config", "nowhere.toml", "x"],
+            3,
+            "no such configuration",
+        ),
         (["cem", "send", "nothing.xml"], 2, "--config"),
         (["nonsense"], 2, "No such command"),
         (["demo", "--messages", "--duis-schema", "unknown.toml"], 3, "does not load"),

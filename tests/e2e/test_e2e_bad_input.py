@@ -128,7 +128,7 @@ async def _garbage_on_control(system: LocalSystem, http: aiohttp.ClientSession) 
     ("arguments", "code", "words"),
     [
         (["dsrsp"], 2, "--example-config"),
-        (["cem", "--config", "nowhere.toml"], 3, "no such configuration"),
+        (["cem", "--config", "nowhere.toml"], 3, "no such config"),
         (["dcc-sim", "--config", "broken.toml"], 3, "not valid TOML"),
         (["dsrsp", "--config", "unknown.toml"], 3, "colour"),
         (

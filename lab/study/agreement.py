@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lab.cast import device_id
 from lab.study.findings import CaseInfo, Results
 from lab.study.fit import distance
 
@@ -81,8 +82,8 @@ def agreements(results: Results, experiment: str) -> Iterator[Agreement]:
         for other in others:
             for way in results.directions(first):
                 pairs = _pairs(results, first, other, way)
-                one, two = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-                one, two = one[np.isfinite(one)], two[np.isfinite(two)]
+                both = tuple(np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+                one, two = (values[np.isfinite(values)] for values in both)
                 if len(one) < 2 or len(two) < 2:
                     continue
                 info = first[0]
@@ -93,7 +94,7 @@ def agreements(results: Results, experiment: str) -> Iterator[Agreement]:
                     what=f"{info.route}, {info.workload}, {way} {info.varied}".strip(),
                     values=(one, two),
                     pairs=len(pairs),
-                    distance=distance(one, two),
+                    distance=distance(*both),
                     limit=limit,
                     chance=chance,
                     seen_s=seen_shift_s(one, limit),
@@ -101,18 +102,22 @@ def agreements(results: Results, experiment: str) -> Iterator[Agreement]:
 
 
 def _pairs(results: Results, first: list[CaseInfo], other: list[CaseInfo], way: str) -> list[Pair]:
-    """Return what two engines made of the same CEM in the same repetition, undelivered left out."""
+    """Return what two engines made of the same CEM in the same repetition; infinity: never."""
     found: list[Pair] = []
     for one, two in zip(first, other, strict=True):
         ours, theirs = (
-            [group[np.isfinite(group)] for group in results.latency_groups([info], way)]
+            {_device(cem): values for (_, cem), values in results.of_each_cem([info], way).items()}
             for info in (one, two)
         )
-        # A CEM of which nothing arrived has no half; the other's goes with an empty one.
-        for number in range(max(len(ours), len(theirs))):
-            halves = [side[number] if number < len(side) else _EMPTY for side in (ours, theirs)]
-            found.append((halves[0], halves[1]))
+        # A CEM that one engine has no message of has no half there; the other's stands alone.
+        for device in sorted(ours.keys() | theirs.keys()):
+            found.append((ours.get(device, _EMPTY), theirs.get(device, _EMPTY)))
     return found
+
+
+def _device(cem: str) -> str:
+    """Return a CEM's EUI-64; the fleet model counts its CEMs."""
+    return str(device_id(int(cem))) if cem.isdigit() else cem
 
 
 _EMPTY: Floats = np.empty(0)

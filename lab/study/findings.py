@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from lab.study.errors import StudyResultError
 from lab.study.histogram import BINS
 from lab.study.parameters import Study
 from lab.study.statistics import (
+    NOTHING,
     Estimate,
     bootstrap_percentiles,
     histogram_percentile,
     histogram_percentiles,
+    independent_messages,
     wilson,
 )
 from lab.study.store import read_manifest, read_table
@@ -79,6 +81,8 @@ class Distribution:
         delivered: how many arrived.
         met: for each deadline, how many were in time.
         percentiles: for each percentile, with an interval where rows allow one.
+        independent: for each deadline, how many messages that depend on no other say as much.
+        apart: for each deadline, each repetition's share in time; empty: CEMs share no network.
     """
 
     info: CaseInfo
@@ -88,6 +92,8 @@ class Distribution:
     delivered: float
     met: dict[float, float]
     percentiles: dict[float, Estimate]
+    independent: dict[float, float]
+    apart: dict[float, tuple[float, ...]]
 
     def percentiles_at(self, per_cent: float) -> float:
         """Return a percentile of the fleet's counts, in seconds; infinity: not so many arrived."""
@@ -95,7 +101,11 @@ class Distribution:
 
     def probability(self, deadline_s: float, confidence: float) -> Estimate:
         """Return the probability that a message is in time."""
-        return wilson(self.met.get(deadline_s, 0.0), self.messages, confidence)
+        if not self.messages:
+            return NOTHING
+        independent = self.independent[deadline_s]
+        found = wilson(self.met[deadline_s] / self.messages * independent, independent, confidence)
+        return found.holding(self.apart.get(deadline_s, ()))
 
 
 class Results:
@@ -163,30 +173,29 @@ class Results:
         return self._distributions[place]
 
     def _distribution(self, infos: list[CaseInfo], direction: str) -> Distribution:
-        counts = np.zeros(BINS, dtype=np.int64)
-        for info in infos:
-            found = self._histograms.get((info.case, direction))
-            if found is not None:
-                counts += found
+        study = self.study
+        counts = self._counts(infos, direction)
         messages = self.counter(infos, "messages", direction)
         delivered = self.counter(infos, "delivered", direction)
-        study = self.study
         met = {
             deadline: self.counter(infos, f"met:{deadline:g}", direction)
             for deadline in study.deadlines_s
         }
         groups = self.latency_groups(infos, direction)
         if sum(len(group) for group in groups) < messages:
-            # The fleet writes down the rows of some CEMs; the counts are of all, and each CEM is
-            # by itself: whatever its messages have in common, they count as one.
+            # The fleet writes down the rows of some CEMs; the counts are of all. Whatever the
+            # messages of a CEM have in common, they count as one.
+            cems = min(float(sum(info.cems for info in infos)), messages)
+            independent = dict.fromkeys(met, cems)
             estimates = histogram_percentiles(
                 counts,
                 study.percentiles,
                 undelivered=messages - delivered,
-                independent=min(float(sum(info.cems for info in infos)), messages),
+                independent=cems,
                 confidence=study.confidence,
             )
         else:
+            independent = {deadline: independent_messages(groups, deadline) for deadline in met}
             estimates = bootstrap_percentiles(
                 groups,
                 study.percentiles,
@@ -195,7 +204,35 @@ class Results:
                 seed=study.seed,
             )
         percentiles = dict(zip(study.percentiles, estimates, strict=True))
-        return Distribution(infos[0], direction, counts, messages, delivered, met, percentiles)
+        found = Distribution(
+            infos[0], direction, counts, messages, delivered, met, percentiles, independent, {}
+        )
+        return self._as_far_apart(found, infos)
+
+    def _as_far_apart(self, found: Distribution, infos: list[CaseInfo]) -> Distribution:
+        """Return a distribution whose intervals hold what each repetition gave by itself.
+
+        CEMs of one repetition share its queues and outages: however many they are, they do not say
+        how far another repetition may lie from this one.
+        """
+        if len(infos) < 2 or infos[0].cems < 2:
+            return found
+        ones = [self._distribution([info], found.direction) for info in infos]
+        percentiles = {
+            per_cent: estimate.holding([one.percentiles[per_cent].value for one in ones])
+            for per_cent, estimate in found.percentiles.items()
+        }
+        apart = {
+            deadline: tuple(one.met[deadline] / one.messages for one in ones if one.messages)
+            for deadline in found.met
+        }
+        return replace(found, percentiles=percentiles, apart=apart)
+
+    def _counts(self, infos: list[CaseInfo], direction: str) -> npt.NDArray[np.int64]:
+        counts = np.zeros(BINS, dtype=np.int64)
+        for info in infos:
+            counts += self._histograms.get((info.case, direction), 0)
+        return counts
 
     def latencies(self, infos: list[CaseInfo], direction: str) -> npt.NDArray[np.float64]:
         """Return the latencies that are written down, infinity: never delivered."""
@@ -206,6 +243,13 @@ class Results:
         self, infos: list[CaseInfo], direction: str
     ) -> list[npt.NDArray[np.float64]]:
         """Return the latencies of each CEM in each repetition; infinity: never delivered."""
+        # So many groups give an interval narrower than can be drawn.
+        return list(self.of_each_cem(infos, direction).values())[:_MOST_GROUPS]
+
+    def of_each_cem(
+        self, infos: list[CaseInfo], direction: str
+    ) -> dict[tuple[int, str], npt.NDArray[np.float64]]:
+        """Return latencies by case and CEM; infinity: never delivered."""
         groups: dict[tuple[int, str], list[float]] = defaultdict(list)
         for info in infos:
             rows = self.rows_of("messages", info.case)
@@ -219,8 +263,7 @@ class Results:
                 if way == direction:
                     late = math.inf if latency is None or outcome != "delivered" else latency
                     groups[info.case, cem].append(late)
-        # So many groups give an interval narrower than can be drawn.
-        return [np.asarray(values) for values in list(groups.values())[:_MOST_GROUPS]]
+        return {key: np.asarray(values) for key, values in groups.items()}
 
     def rows_of(self, name: str, case: int) -> Any:
         """Return the rows of one case; cases stand in their order, each in one piece."""

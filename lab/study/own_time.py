@@ -30,10 +30,23 @@ class OwnTimes:
 
     Args:
         known: those of an earlier run, see `read_own_times`; they go before what is measured now.
+        cases: of the study: each that asks for an own time must have it among the known ones, if
+            these are given at all.
+
+    Raises:
+        StudyResultError: one has not.
     """
 
-    def __init__(self, known: dict[str, OwnTime] | None = None) -> None:
+    def __init__(self, known: dict[str, OwnTime] | None = None, cases: Iterable[Case] = ()) -> None:
         self._known = dict(known or {})
+        for case in cases if known is not None else ():
+            key = own_time_key(case.own_time_of, case)
+            if case.own_time_of and key not in self._known:
+                raise StudyResultError(
+                    f"the own times given are of another study: {key!r}, which {case.title} asks "
+                    "for, is not among them; give the manifest.json of a run of this study, or "
+                    "leave --own-times out"
+                )
         self._measured: dict[str, OwnTime] = {}
 
     def learn(self, case: Case, tables: Tables) -> None:

@@ -19,6 +19,10 @@ ENGINES = {
     "virtual": "real software on virtual time",
     "live": "real processes",
 }
+_REPETITIONS = (
+    "They are as wide as repetitions are apart, at least. CEMs of one share its queues and "
+    "outages: a study with one repetition cannot tell how far another would be."
+)
 _BADGES = {"fleet": "modelled", "virtual": "software", "live": "measured"}
 _COSTS = {
     "fragments": "fragments",
@@ -60,14 +64,15 @@ def deadlines(results: Results, findings: list[dict[str, Any]]) -> str:
     by_share = [f"{one:g} % after" for one in study.percentiles]
     return (
         table([*head, *by_deadline], shares)
-        + f"<p class=note>Intervals at {study.confidence:.0%} confidence, Wilson's. They say how "
+        + f"<p class=note>Intervals at {study.confidence:.0%} confidence, Wilson's, with as many "
+        f"messages as depend on no other. {_REPETITIONS} They say how "
         "sure the simulation is, not how sure its assumptions are. Modelled: by the fleet model; "
         "software: the real gateways on virtual time; measured: real processes, real time.</p>"
         "<h3>After how long</h3>"
         + table([*head[:3], *by_share], times)
         + f"<p class=note>Intervals at {study.confidence:.0%} confidence: by a bootstrap over CEMs "
         "where every message has its row; by order statistics where the fleet model counts more "
-        "than it writes down.</p>"
+        f"than it writes down. {_REPETITIONS}</p>"
     )
 
 

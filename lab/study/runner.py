@@ -95,7 +95,7 @@ def run_study(
     cases = list(cases_of(study))
     began = time.monotonic()
     times: list[dict[str, Any]] = []
-    own_times = OwnTimes(settings.own_times)
+    own_times = OwnTimes(settings.own_times, cases)
     with (
         interruptible(),
         ResultWriter(folder) as writer,

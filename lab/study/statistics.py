@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -30,6 +31,12 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    def holding(self, values: Sequence[float]) -> Estimate:
+        """Return it with an interval that holds these values, too: what repetitions gave."""
+        if not values:
+            return self
+        return Estimate(self.value, min(self.low, *values), max(self.high, *values))
 
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -99,6 +106,26 @@ def bootstrap_percentiles(
         Estimate(value, float(low), float(high))
         for value, low, high in zip(found, lows, highs, strict=True)
     ]
+
+
+def independent_messages(groups: Sequence[Floats], deadline_s: float) -> float:
+    """Return how many messages that depend on no other say as much about a deadline as all do.
+
+    Messages of one group have their CEM and its network in common. By how much the shares of groups
+    vary more than chance has it (the design effect), the messages are fewer; never more.
+
+    Args:
+        groups: latencies of each CEM in each repetition; infinity: never delivered.
+        deadline_s: to be in time, in seconds.
+    """
+    sizes = np.asarray([len(group) for group in groups], dtype=np.float64)
+    met = np.asarray([(group <= deadline_s).sum() for group in groups], dtype=np.float64)
+    total, count = float(sizes.sum()), len(groups)
+    share = float(met.sum()) / total if total else 0.0
+    if count < 2 or not 0 < share < 1:
+        return total
+    between = float(((met - sizes * share) ** 2).sum()) * count / (count - 1)
+    return total / max(between / (total * share * (1 - share)), 1.0)
 
 
 def wilson(met: float, total: float, confidence: float) -> Estimate:

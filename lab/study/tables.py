@@ -33,7 +33,7 @@ _NAME = pa.dictionary(pa.int32(), pa.string())
 CASES = (
     Column("case", pa.int32(), "number of the case in the study, from 0"),
     Column("experiment", pa.string(), "name of the experiment"),
-    Column("engine", pa.string(), "fleet, virtual, live; measured: from a deployment's journals"),
+    Column("engine", pa.string(), "fleet, virtual or live; of a deployment's journals: live"),
     Column("route", pa.string(), "name of the route"),
     Column("route_kind", pa.string(), "2a, 2b or stream1"),
     Column("workload", pa.string(), "name of the workload"),
@@ -71,9 +71,18 @@ FRAGMENTS = (
     Column("arrived_s", pa.float64(), "from then to the receiver having it; null: never"),
     Column("answered_s", pa.float64(), "from then to the sender having the answer; null: none"),
     Column("wait_s", pa.float64(), "from the message's hand-over to the beginning"),
-    Column("request_s", pa.float64(), "DUIS requests and signing, until the DCC has the command"),
+    Column(
+        "request_s",
+        pa.float64(),
+        "DUIS requests and signing, until the DCC has the command; fleet, on the internet: server "
+        "and software",
+    ),
     Column("dcc_s", pa.float64(), "inside the DCC, its repetitions after losses included"),
-    Column("wan_s", pa.float64(), "SM WAN, or the internet on 2b and stream1"),
+    Column(
+        "wan_s",
+        pa.float64(),
+        "SM WAN, or the internet on 2b and stream1; virtual, live: there with server and software",
+    ),
     Column("queue_s", pa.float64(), "waiting for the hub, busy or down, or for a shared capacity"),
     Column("transfer_s", pa.float64(), "transfer at the hub's rate"),
     Column("han_s", pa.float64(), "in the home area network"),

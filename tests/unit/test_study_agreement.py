@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from lab.cast import device_id
 from lab.study.agreement import (
     LEAST_PAIRS,
+    Agreement,
     Pair,
     agreement_table,
+    agreements,
     own_time_table,
     permutation_limit,
     seen_shift_s,
@@ -92,6 +97,53 @@ def test_a_comparison_says_what_it_cannot_see() -> None:
     assert seen_shift_s(values, 0.1) == pytest.approx(0.1, abs=0.01)
     assert seen_shift_s(values, 0.3) > seen_shift_s(values, 0.1)
     assert math.isnan(seen_shift_s(values, math.nan))
+
+
+class _Told:
+    """Results of two engines, told CEM by CEM in the order in which they came."""
+
+    study = SimpleNamespace(seed=1)
+
+    def __init__(self, virtual: dict[str, list[float]], fleet: dict[str, list[float]]) -> None:
+        self._told = {"virtual": virtual, "fleet": fleet}
+
+    def groups(self, _experiment: str) -> dict[str, list[SimpleNamespace]]:
+        common = {"route": "2b", "workload": "trial", "network": "day", "varied": "", "case": 0}
+        return {name: [SimpleNamespace(**common, engine=name)] for name in self._told}
+
+    def directions(self, _infos: object) -> list[str]:
+        return ["down"]
+
+    def of_each_cem(self, infos: list[SimpleNamespace], _way: str) -> dict[tuple[int, str], Any]:
+        told = self._told[infos[0].engine]
+        return {(0, cem): np.asarray(values) for cem, values in told.items()}
+
+
+def _agreement(virtual: dict[int, list[float]], fleet: dict[int, list[float]]) -> Agreement:
+    devices = {str(device_id(cem)): values for cem, values in virtual.items()}
+    told = _Told(devices, {str(cem): values for cem, values in fleet.items()})
+    (found,) = agreements(cast(Results, told), "engines")
+    return found
+
+
+def test_halves_of_a_pair_are_of_one_cem_in_whatever_order_they_came() -> None:
+    values = {cem: [1.0 + cem, 2.0 + cem] for cem in range(12)}
+    found = _agreement(dict(reversed(values.items())), values)
+    # Halves are alike: to exchange them changes nothing.
+    assert (found.pairs, found.distance, found.limit, found.chance) == (12, 0.0, 0.0, 1.0)
+    # A CEM of which an engine knows nothing moves no other's half.
+    found = _agreement({cem: told for cem, told in values.items() if cem != 3}, values)
+    assert found.pairs == 12
+    assert found.distance == pytest.approx(found.limit)
+
+
+def test_what_never_arrived_is_a_difference() -> None:
+    values = {cem: [1.0 + cem / 100, 2.0 + cem / 100] for cem in range(12)}
+    lost = {cem: [told[0], math.inf] for cem, told in values.items()}
+    halved = {cem: [told[0], told[0]] for cem, told in values.items()}
+    found = _agreement(halved, lost)
+    assert found.counts == (24, 12)
+    assert found.distance == 0.5 > found.limit
 
 
 def test_the_tables_of_agreement_name_what_was_measured(tmp_path: Path) -> None:

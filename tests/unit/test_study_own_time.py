@@ -193,6 +193,21 @@ def test_with_the_own_times_of_its_manifest_a_study_comes_out_the_same(
     ]
 
 
+def test_own_times_of_another_study_are_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "make_engine", _engine)
+    monkeypatch.setattr(_Live, "runs", 0)
+    study = _study(MEASURING + ASKING)
+    one = OwnTime(down=(0.001,), up=(0.001,))
+    of_others: list[dict[str, OwnTime]] = [{}, {"own / 2b / 0.5 / 0": one}]
+    for known in of_others:
+        with pytest.raises(StudyResultError, match=r"of another study: 'own / 2b / 0.5 / \d'"):
+            run_study(study, tmp_path / "out", RunSettings(workers=1, own_times=known))
+    assert _Live.runs == 0
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_file_without_own_times_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     for text in ("no JSON", "[]", "{}", '{"own_times": {"own": {"down": ["x"]}}}'):

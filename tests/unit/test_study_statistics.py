@@ -12,6 +12,7 @@ from lab.study.statistics import (
     bootstrap_percentiles,
     histogram_percentile,
     histogram_percentiles,
+    independent_messages,
     percentile,
     wilson,
 )
@@ -55,6 +56,19 @@ def test_messages_of_one_cem_are_drawn_together() -> None:
         for groups in (single, tenfold)
     )
     assert (ten.low, ten.high) == (one.low, one.high)
+
+
+def test_messages_of_one_cem_say_no_more_of_a_deadline_than_it_does() -> None:
+    values = np.random.Generator(np.random.PCG64(1)).exponential(1.0, 400)
+    single = [np.asarray([value]) for value in values]
+    tenfold = [np.repeat(value, 10) for value in values]
+    apart = list(np.random.Generator(np.random.PCG64(2)).exponential(1.0, (400, 10)))
+    assert independent_messages(single, 1.0) == pytest.approx(400, rel=0.01)
+    assert independent_messages(tenfold, 1.0) == pytest.approx(400, rel=0.01)
+    assert 3500 < independent_messages(apart, 1.0) <= 4000
+    # Where nothing varies, or all are of one group, nothing can be told.
+    assert independent_messages(tenfold, 1e9) == 4000
+    assert independent_messages([], 1.0) == 0
 
 
 def test_a_histogram_gives_percentiles_to_one_bin() -> None:

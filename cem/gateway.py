@@ -67,7 +67,7 @@ class Gateway:
             private keys.
         clock: the wall clock, seconds since 1970.
         random_octets: unpredictable octets for references, nonces and jitter.
-        journal: gets the events "carrier" and "message".
+        journal: gets the events "carrier", "message" and "route": specs/journal.md.
         store: where state is kept; None: a SQLite file at config.state. It is closed at the end.
         connector: how to reach the hub; None: by WebSocket.
         dialler: how to reach the DSRSP on route 2b; None: by WebSocket over TLS.

@@ -68,7 +68,7 @@ class Gateway:
         keystore: the supplier's keys; certificates of the devices, of the DCC, and of issuers.
         clock: the wall clock.
         random_octets: names messages and spreads pauses.
-        journal: writes down fragments and states.
+        journal: writes down what happens: specs/journal.md.
         listener: a bound and listening socket for the receive address, instead of
             ``config.receive_listen``.
         schema: the DUIS schema, against which whatever is posted to us is validated.

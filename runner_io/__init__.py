@@ -1,1 +1,1 @@
-"""What the runners of gateways and simulator share: disk and HTTP, nothing of tunnel or field."""
+"""What the runners of gateways and simulator share: state files, HTTP servers with limits."""

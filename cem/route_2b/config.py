@@ -53,7 +53,7 @@ class Route2bClientConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     queued_octets: int = 4_194_304
     """The same in octets, 4 MiB; one message always fits."""
     send_timeout_s: float = 30.0
-    """A connection that takes nothing for so long is given up, in seconds."""
+    """A connection that has not taken one message in so long is given up, in seconds."""
 
     def __post_init__(self) -> None:
         """Check what types cannot say.

@@ -103,7 +103,7 @@ class Session:
                 if written is not None:
                     written()
         except TimeoutError:
-            self._failed = f"the DSRSP took nothing for {self._config.send_timeout_s:g} s"
+            self._failed = f"the DSRSP did not take a message in {self._config.send_timeout_s:g} s"
             await self._connection.close(CloseCode.SLOW_READER, self._failed)
         except Route2bClosed:
             # The reader sees it too.

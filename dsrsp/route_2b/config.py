@@ -82,7 +82,7 @@ class Route2bServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     queued_octets: int = 4_194_304
     """The same in octets, 4 MiB; one message always fits."""
     send_timeout_s: float = 30.0
-    """A connection that takes nothing for so long is closed, in seconds."""
+    """A connection that has not taken one message in so long is closed, in seconds."""
     messages_per_s: float = 200.0
     """So many messages of one CEM are read each second, and what half a minute brings at once;
     further ones wait unread. To connect counts as twenty: who does so oftener is told to try

@@ -117,7 +117,8 @@ class Link:
                 if written is not None:
                     written()
         except TimeoutError:
-            self.end(CloseCode.SLOW_READER, f"took nothing for {self._config.send_timeout_s:g} s")
+            why = f"did not take a message in {self._config.send_timeout_s:g} s"
+            self.end(CloseCode.SLOW_READER, why)
         except Route2bClosed:
             # The reader sees it too, and tells the application.
             return

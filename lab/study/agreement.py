@@ -48,7 +48,7 @@ class Agreement:
         limit: what chance passes once in twenty; NaN: too few pairs to say.
         chance: how often chance comes as far; NaN as above.
         seen_s: the least shift of all latencies that would have passed the limit, in seconds: what
-            the comparison cannot see; NaN as above.
+            is much less the comparison cannot see; NaN as above.
     """
 
     experiment: str
@@ -173,7 +173,8 @@ def _exchanged(pairs: Sequence[Pair], exchanges: npt.NDArray[np.bool_]) -> Float
 def seen_shift_s(values: Floats, limit: float) -> float:
     """Return the least shift of all values that passes a limit, in seconds: the power of a test.
 
-    A shift as large is seen about every second time, a larger one more often.
+    A shift as large is seen at least every second time, mostly more often: what chance adds to a
+    distance makes it larger. Half of it is seen now and then.
     """
     if not math.isfinite(limit):
         return math.nan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 import json
 import os
 import socket
@@ -164,17 +165,20 @@ async def test_it_refuses_what_its_policy_forbids(tmp_path: Path, pki: Path) -> 
             (400, good | {"octets": "not base64"}),
             (400, {}),
             (400, []),
+            (413, good | {"octets": "A" * 1_500_000}),
         ]
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
             for status, body in cases:
-                async with http.post(config.url + PATH, json=body) as answer:
+                text = io.BytesIO(json.dumps(body).encode())
+                async with http.post(config.url + PATH, data=text) as answer:
                     assert (answer.status, "signature" in await answer.json()) == (status, False)
         (tmp_path / "other.token").write_text("another token of sixteen\n")
         stranger = SigningServiceConfig(url=config.url, token_file="other.token")
         async with HttpSigner(stranger, tmp_path, supplier_id=SUPPLIER) as signer:
             with pytest.raises(SigningRefused, match=r"401.*token"):
                 await signer.sign(pre_command())
-    assert {line["outcome"] for line in audit(tmp_path)} == {"refused"}
+    # Not of what is too long, nor without the token: anybody could fill the disk.
+    assert [line["outcome"] for line in audit(tmp_path)] == ["refused"] * (2 + len(cases) - 1)
 
 
 async def test_it_signs_for_route_2b_what_it_has_read(tmp_path: Path, pki: Path) -> None:

@@ -129,8 +129,10 @@ async def test_a_newer_offer_elsewhere_moves_the_client(bench: Any) -> None:
     bench.application.offers = {1, 2}
     client.use(bench.offer(other, number=2))
     assert (await told.next("UP"))[1].endswith(str(other.port))
-    while one.devices():
-        await bench.application.next("disconnected")
+    gone = await bench.application.next("disconnected")
+    assert gone[1] == bench.parties.device
+    assert "1000" in gone[2]
+    assert not one.devices()
     assert other.devices() == [bench.parties.device]
 
 

@@ -29,6 +29,8 @@ def test_an_offer_is_judged_and_kept() -> None:
         ({"versions": (9,)}, True, RouteStatus.NO_COMMON_VERSION),
         ({"addresses": ("https://x",)}, True, RouteStatus.UNUSABLE_ADDRESS),
         ({"not_after": int(NOW)}, True, RouteStatus.OUT_OF_DATE),
+        ({"message_octets": 511}, True, RouteStatus.OTHER),
+        ({"message_octets": 512}, True, RouteStatus.ACCEPTED),
     ):
         book = offers(wanted=wanted)
         kept, answers = book.hear([CapabilitiesWanted(), offer(**changes)], NOW)

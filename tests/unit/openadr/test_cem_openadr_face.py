@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -214,6 +215,28 @@ def test_a_refused_report_reaches_the_ven_as_its_cancellation(home: Home, xml: A
     cancel = home.poll(xml)
     assert (cancel.kind, cancel.report_request_ids) == ("oadrCancelReport", ("RR7",))
     assert cancel.ven_id == "VEN1"
+
+
+def test_a_refused_promise_of_reports_is_taken_back_where_it_names_any(
+    home: Home, xml: Any
+) -> None:
+    promise = xml.canceled_report("k1").replace(b"oadrCanceledReport", b"oadrCreatedReport")
+    home.ask(promise)
+    home.come(xml.response("k1", code=452))
+    cancel = home.poll(xml)
+    assert (cancel.kind, cancel.report_request_ids) == ("oadrCancelReport", ("RR1",))
+    named = re.compile(rb"<(\w+:)?reportRequestID>RR1</(\w+:)?reportRequestID>")
+    home.ask(named.sub(b"", promise.replace(b"k1", b"k2")))
+    home.come(xml.response("k2", code=452))
+    assert home.poll(xml).kind == "oadrResponse"
+
+
+def test_who_must_name_itself_and_does_not_is_told(home: Home, xml: Any) -> None:
+    for octets in (xml.poll(), xml.request_event("a"), xml.created_event(request_id="v")):
+        answer = home.ask(octets.replace(b"venID>VEN1<", b"venID><"))
+        assert answer is not None
+        assert (answer.kind, answer.response_code) == ("oadrResponse", 452)
+    assert home.crossed == []
 
 
 def test_a_cancellation_in_the_confirmation_of_a_report_reaches_the_ven(

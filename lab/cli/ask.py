@@ -37,7 +37,7 @@ def dsrsp_echo(
 ) -> int:
     """Send a CEM a small message that it sends back at once, and tell how long that took.
 
-    It goes through everything that a message goes through: DCC, SM WAN, device, tunnel, and back.
+    By route 2b while that stands; else through DCC, SM WAN and device, as any message of route 2a.
     """
     client = client_of(DsrspFile, config_path, control_url, token_file)
     device = EntityId.parse(to)

@@ -69,7 +69,7 @@ def test_links_and_paths_lead_somewhere(document: str) -> None:
 
 def test_the_modules_that_readme_names_exist() -> None:
     table = _README.partition("## From module to specification")[2]
-    packages = "smtunnel|gbcs|dcc_sim|cem|dsrsp|lab|openadr_xml"
+    packages = "smtunnel|gbcs|dcc_sim|cem|dsrsp|lab|openadr_xml|runner_io"
     named = re.findall(rf"`((?:{packages})/[\w/.]*)`", table)
     assert len(named) > 10
     for path in named:

@@ -37,7 +37,7 @@ bench: setup ## speed, as ratios to a floor measured in the same run
 scale: setup ## what the DCC simulator holds and carries, written to specs/dcc-sim-scale.md (four minutes)
 	@$(BIN)/python scripts/measure_dcc_sim_scale.py
 
-route-2b: setup ## latency of route 2b beside HTTPS, 5,000 connections, 10,000 that break (five minutes)
+route-2b: setup ## latency of route 2b beside HTTPS, 5,000 connections, 10,000 that break (three to five minutes)
 	@$(BIN)/python scripts/measure_route_2b_latency.py
 	@$(BIN)/python scripts/measure_route_2b_latency.py --memory
 	@$(BIN)/python scripts/measure_route_2b_latency.py --line-ms 30 --rounds 300
